@@ -1,0 +1,46 @@
+# The tasks of the project. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint doc bench quick
+.NOTPARALLEL:
+
+# ccache, where it is installed, comes in through PATH: its folder of compiler
+# names goes first. CXX stays as it is, for a changed CXX rebuilds RocksDB.
+# Looked up when a command runs, because `setup` may just have installed it.
+CCACHE_DIRS := /usr/lib/ccache /usr/lib/ccache/bin /usr/lib64/ccache \
+	/opt/homebrew/opt/ccache/libexec /usr/local/opt/ccache/libexec
+
+define run
+@for dir in $(CCACHE_DIRS); do \
+	if [ "$$SEALVEC_NO_CCACHE" != 1 ] && [ -x "$$dir/c++" ]; then PATH="$$dir:$$PATH"; break; fi; \
+done; export PATH; \
+echo '$$ $(strip $(1))'; $(1)
+endef
+
+help: ## list these targets
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '  %-7s %s\n' "$$name" "$$text"; done
+
+setup: ## check what the build needs; on Debian and Ubuntu install what is missing
+	@sh scripts/setup.sh
+
+demo: setup ## build the CLI and show its main job on real data
+	$(call run,cargo build --release --locked --bin sealvec)
+	@bash scripts/demo.sh
+
+test: setup ## all tests, those in the documentation included
+	$(call run,cargo test --release --locked)
+
+lint: setup ## formatting and clippy, warnings refused
+	$(call run,cargo fmt --check)
+	$(call run,cargo clippy --release --all-targets --locked -- -D warnings)
+
+doc: setup ## build the documentation, warnings refused
+	$(call run,RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --locked)
+
+bench: setup ## run the benchmarks
+	$(call run,cargo bench --locked)
+
+quick: ## unit tests of the in-memory engine only; needs no RocksDB
+	$(call run,cargo test --release --no-default-features --lib --locked)

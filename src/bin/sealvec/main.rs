@@ -1,0 +1,2 @@
+//! The sealvec program.
+fn main() {}

@@ -1,0 +1,445 @@
+//! A database: a directory, or a piece of memory, that holds any number of indexes.
+//!
+//! It needs no key: what it knows of an index is a name place, an id and ciphertext. One process
+//! writes at a time; a [`Database`] is cheap to clone and safe from any thread, and is meant to stay
+//! open for the life of the process, however often indexes are opened.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use crate::codec::{Reader, Writer};
+use crate::commit::{self, Commit, Draft, Operation};
+use crate::config::{IndexConfig, Options};
+use crate::crypto::kdf::{self, Prk, ReadSecret};
+use crate::crypto::sign::KeyPair;
+use crate::crypto::{IndexKey, KeyContext, random};
+use crate::error::{Error, Fault, Result};
+use crate::handle::Shared;
+use crate::id::{IndexId, Permissions};
+use crate::index::{Index, name_fault};
+use crate::keyring::table::{Principal, RETENTION, Table};
+use crate::keyring::{self, AnyKey, RootKey, Wraps};
+use crate::store::memory::Memory;
+use crate::store::record::Epochs;
+#[cfg(feature = "rocksdb")]
+use crate::store::rocksdb::{Access, RocksDb};
+use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot, key};
+
+/// The version of the database as a whole, and of its database record.
+pub(crate) const FORMAT: u8 = 1;
+/// The version of name records.
+pub(crate) const NAME_FORMAT: u8 = 1;
+
+const MAGIC: &[u8; 7] = b"sealvec";
+
+/// An open database: cheap to clone, safe from any thread.
+///
+/// ```
+/// use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric};
+/// # fn main() -> sealvec::Result<()> {
+/// let db = Database::in_memory()?;
+/// let key = IndexKey::generate()?;
+/// db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+/// assert_eq!(db.list_indexes(&KeyContext::root(key))?, ["notes"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+impl Database {
+    /// Opens the database in a directory for reading and writing, and makes one if there is none
+    /// (unless [`Options::create`] says not to). The directory becomes accessible to its owner only.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process has it open for writing; [`Error::InvalidArgument`] if the
+    /// directory holds something else; [`Error::DatabaseNotFound`]; [`Error::UnsupportedFormat`];
+    /// [`Error::Io`]; [`Error::NoSpace`]. A directory that is refused is left as it was.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sealvec::{Database, Options};
+    /// # let directory = tempfile::tempdir()?;
+    /// let db = Database::open(directory.path().join("db"), Options::new())?;
+    /// db.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "rocksdb")]
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        options.check()?;
+        let path = path.as_ref();
+        // Looks at the format before anything is written.
+        match RocksDb::open(path, Access::ReadOnly, 1 << 20, limits(&options)) {
+            Ok(engine) => {
+                read_record(&*engine.snapshot())?;
+            }
+            Err(Error::DatabaseNotFound(_)) if options.create => {}
+            Err(error) => return Err(error),
+        }
+        let access = if options.create { Access::Create } else { Access::Existing };
+        let engine = RocksDb::open(path, access, options.block_cache, limits(&options))?;
+        Self::with_engine(Box::new(engine), options)
+    }
+
+    /// Opens the database in a directory for reading. Takes no lock and writes nothing, so any
+    /// number of processes can; what is written afterwards is not seen until it is opened again.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for [`Error::Busy`].
+    #[cfg(feature = "rocksdb")]
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        options.check()?;
+        let path = path.as_ref();
+        let engine = RocksDb::open(path, Access::ReadOnly, options.block_cache, limits(&options))?;
+        let Some(db_salt) = read_record(&*engine.snapshot())? else {
+            return Err(Error::DatabaseNotFound(path.display().to_string()));
+        };
+        Ok(Self { shared: Arc::new(Shared::new(Box::new(engine), db_salt, options)?) })
+    }
+
+    /// A new database that lives as long as its handles, with default options.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the operating system gives no randomness or no threads.
+    pub fn in_memory() -> Result<Self> {
+        Self::in_memory_with(Options::new())
+    }
+
+    /// A new database in memory with these options.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory), and [`Error::InvalidArgument`] for an option out of range.
+    pub fn in_memory_with(options: Options) -> Result<Self> {
+        options.check()?;
+        Self::with_engine(Box::new(Memory::new(limits(&options))), options)
+    }
+
+    fn with_engine(engine: Box<dyn Engine>, options: Options) -> Result<Self> {
+        let found = read_record(&*engine.snapshot())?;
+        let db_salt = match found {
+            Some(db_salt) => db_salt,
+            None => write_record(&*engine)?,
+        };
+        Ok(Self { shared: Arc::new(Shared::new(engine, db_salt, options)?) })
+    }
+
+    /// Makes an index. The key is not kept: the handle that comes back has none bound.
+    ///
+    /// The name follows the rules of item ids: 1 to 512 bytes, no control characters.
+    ///
+    /// Steps, in one synced batch that applies only if the name is still free; a crash leaves all
+    /// or nothing: the name record, the first grant table, the root's wraps, the first commit.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`]; [`Error::InvalidArgument`]; [`Error::ReadOnly`]; [`Error::Io`].
+    pub fn create_index(
+        &self,
+        name: &str,
+        index_key: &IndexKey,
+        config: IndexConfig,
+    ) -> Result<Index<'static>> {
+        check_name(name)?;
+        config.check()?;
+        let engine = self.shared.engine()?;
+        let _held = self.shared.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let name_key = key::name(&kdf::name_place(&self.shared.db_salt, name));
+        if engine.snapshot().get(Family::Catalog, &name_key)?.is_some() {
+            return Err(Error::AlreadyExists);
+        }
+        let id = IndexId(random()?);
+        let (mut batch, sequence) = first_batch(id, name, index_key, config, engine.limits())?;
+        let mut record = Writer::with_capacity(17);
+        record.u8(NAME_FORMAT).bytes(&id.0);
+        batch.put(Family::Catalog, name_key.clone(), record.finish());
+        batch.expect = Some(Expect { key: name_key, value: None });
+        match self.shared.commit(&*engine, id, sequence, batch, Durability::Synced) {
+            Err(Error::Conflict) => Err(Error::AlreadyExists),
+            other => other,
+        }?;
+        Ok(Index::new(Arc::clone(&self.shared), id, name, None))
+    }
+
+    /// Opens an index and binds a key to the handle, after checking that the key opens it.
+    ///
+    /// The key stays in memory for as long as the handle or a clone of it lives.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::Integrity`]; [`Error::Stale`].
+    pub fn load_index(&self, name: &str, caller: KeyContext) -> Result<Index<'static>> {
+        let engine = self.shared.engine()?;
+        let snapshot = engine.snapshot();
+        let id = self.find(&*snapshot, name)?;
+        AnyKey::open(&*snapshot, &self.shared.trust, id, name, Some(&caller))?;
+        Ok(Index::new(Arc::clone(&self.shared), id, name, Some(caller)))
+    }
+
+    /// Opens an index without a key: the stateless form. Calls go through
+    /// [`Index::with_key`], and nothing is kept between them.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`].
+    ///
+    /// ```
+    /// use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// let caller = KeyContext::root(key); // arrives with the request
+    /// let index = db.open_index("notes")?;
+    /// assert_eq!(index.describe().unwrap_err().code(), "missing_key");
+    /// assert_eq!(index.with_key(&caller).describe()?.item_count, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_index(&self, name: &str) -> Result<Index<'static>> {
+        let engine = self.shared.engine()?;
+        let id = self.find(&*engine.snapshot(), name)?;
+        Ok(Index::new(Arc::clone(&self.shared), id, name, None))
+    }
+
+    /// The names of the indexes that this caller has any right in, sorted.
+    ///
+    /// Names are sealed, so the key is what finds them: the caller is tried on every index of the
+    /// database, about 10 us each. Indexes it has no right in are not in the list.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] if an index the caller has a right in is damaged; [`Error::Io`].
+    pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
+        let engine = self.shared.engine()?;
+        let snapshot = engine.snapshot();
+        let mut ids = Vec::new();
+        let prefix = key::names();
+        snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |_, record| {
+            ids.push(decode_name(record));
+            std::ops::ControlFlow::Continue(())
+        })?;
+        let mut names = Vec::new();
+        for id in ids {
+            match keyring::name_of(&*snapshot, &self.shared.trust, id?, caller) {
+                Ok(name) => names.push(name),
+                Err(Error::WrongKey) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Deletes an index with everything in it: items, wraps, roster, grant tables and commits.
+    /// Needs the index key; always synced.
+    ///
+    /// Steps, and what a crash after each leaves:
+    /// 1. One batch removes the name and every record. Before it: the index, whole. After it: no
+    ///    index, here and after a restart.
+    /// 2. The storage engine rewrites what is left of those records in its files. A crash in it
+    ///    leaves ciphertext that only the index key opens, until RocksDB compacts it.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::PermissionDenied`];
+    /// [`Error::ReadOnly`]; [`Error::Io`].
+    pub fn delete_index(&self, name: &str, caller: &KeyContext) -> Result<()> {
+        let engine = self.shared.engine()?;
+        let id = self.find(&*engine.snapshot(), name)?;
+        let lock = self.shared.write_lock(id);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = engine.snapshot();
+        let root = RootKey::open(&*snapshot, &self.shared.trust, id, name, Some(caller))?;
+        let sequence = root.head.commit.sequence;
+        drop(snapshot);
+        let mut batch = Batch::default();
+        let name_key = key::name(&kdf::name_place(&self.shared.db_salt, name));
+        batch.delete(Family::Catalog, name_key);
+        batch.changes.push(Change::DeletePrefix(id.0.to_vec()));
+        batch.expect =
+            Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
+        engine.commit(batch, Durability::Synced)?;
+        self.shared.forget(id);
+        engine.purge(&id.0)
+    }
+
+    /// Makes every commit so far durable, whatever [`Durability`] it was made with.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::NoSpace`]; [`Error::Closed`].
+    pub fn flush(&self) -> Result<()> {
+        let engine = self.shared.engine()?;
+        let buffered = self.shared.trust.buffered();
+        engine.flush()?;
+        for (index, sequence) in buffered {
+            self.shared.trust.note_durable(index, sequence);
+        }
+        Ok(())
+    }
+
+    /// Waits for the calls that run, makes everything durable and lets go of the directory. Every
+    /// call on any handle of this database then fails with [`Error::Closed`].
+    ///
+    /// Dropping the last handle closes too, but cannot report an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::NoSpace`] if not everything could be made durable.
+    pub fn close(self) -> Result<()> {
+        self.shared.close()
+    }
+
+    /// Writes a consistent copy of the database, as of now, into a directory that must not exist.
+    /// Needs no key: the copy is as sealed as the original, and it is a copy of what was *deleted
+    /// but not yet compacted* too.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the directory exists or the database is in memory;
+    /// [`Error::Io`]; [`Error::NoSpace`].
+    pub fn checkpoint(&self, directory: impl AsRef<Path>) -> Result<()> {
+        self.shared.engine()?.checkpoint(directory.as_ref())
+    }
+
+    fn find(&self, snapshot: &dyn Snapshot, name: &str) -> Result<IndexId> {
+        check_name(name)?;
+        let place = kdf::name_place(&self.shared.db_salt, name);
+        let record = snapshot.get(Family::Catalog, &key::name(&place))?;
+        decode_name(&record.ok_or(Error::IndexNotFound)?)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+const fn limits(options: &Options) -> Limits {
+    Limits { value: options.max_value }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match name_fault(name) {
+        None => Ok(()),
+        Some(fault) => Err(Error::invalid(format!("the index name {fault}"))),
+    }
+}
+
+fn decode_name(record: &[u8]) -> Result<IndexId> {
+    let mut reader = Reader::new(record);
+    match reader.u8() {
+        Some(NAME_FORMAT) => {}
+        Some(found) => {
+            return Err(Error::UnsupportedFormat {
+                what: "name record",
+                found: found.into(),
+                supported: NAME_FORMAT.into(),
+            });
+        }
+        None => return Err(Error::Integrity(Fault::Catalog)),
+    }
+    let id = reader.array().map(IndexId);
+    reader.finish().and(id).ok_or(Error::Integrity(Fault::Catalog))
+}
+
+/// The database salt, if the database has been made.
+fn read_record(snapshot: &dyn Snapshot) -> Result<Option<[u8; 32]>> {
+    let Some(record) = snapshot.get(Family::Catalog, &key::database())? else { return Ok(None) };
+    let damaged = Error::Integrity(Fault::Catalog);
+    let mut reader = Reader::new(&record);
+    if reader.array().as_ref() != Some(MAGIC) {
+        return Err(damaged);
+    }
+    match reader.u8() {
+        Some(FORMAT) => {}
+        Some(found) => {
+            return Err(Error::UnsupportedFormat {
+                what: "database",
+                found: found.into(),
+                supported: FORMAT.into(),
+            });
+        }
+        None => return Err(damaged),
+    }
+    let db_salt = reader.array();
+    reader.finish().and(db_salt).ok_or(damaged).map(Some)
+}
+
+fn write_record(engine: &dyn Engine) -> Result<[u8; 32]> {
+    let db_salt = random()?;
+    let mut record = Writer::with_capacity(40);
+    record.bytes(MAGIC).u8(FORMAT).bytes(&db_salt);
+    let mut batch = Batch::default();
+    batch.put(Family::Catalog, key::database(), record.finish());
+    batch.expect = Some(Expect { key: key::database(), value: None });
+    engine.commit(batch, Durability::Synced)?;
+    Ok(db_salt)
+}
+
+/// Everything of a new index but its name record, and the sequence of its first commit.
+fn first_batch(
+    id: IndexId,
+    name: &str,
+    index_key: &IndexKey,
+    config: IndexConfig,
+    limits: Limits,
+) -> Result<(Batch, u64)> {
+    const EPOCH: u32 = 1;
+    const NUMBER: u64 = 1;
+    let prk = Prk::new(&kdf::root_prk(id, index_key));
+    let locator = prk.locator();
+    let signer = KeyPair::from_seed(prk.root_sign_seed());
+    let secrets = keyring::new_secrets(&signer, EPOCH)?;
+    let Wraps { records, writer } =
+        keyring::seal_wraps(&prk, id, locator, Permissions::ROOT, NUMBER, &secrets)?;
+    let writer = writer.ok_or(Error::Integrity(Fault::Wrap))?;
+    let table = Table {
+        index: id,
+        number: NUMBER,
+        name: name.to_owned(),
+        config,
+        retention: RETENTION,
+        epochs: vec![EPOCH],
+        principals: vec![Principal {
+            user: None,
+            locator,
+            permissions: Permissions::ROOT,
+            grant: NUMBER,
+            writer: Some(*writer.public()),
+            first: 1,
+            last: u64::MAX,
+        }],
+    };
+    let mut draft = Draft::first();
+    for (key, value) in records {
+        draft.changes.put(Family::Catalog, key, None, value);
+    }
+    let read_secret = |(epoch, secret): &(u32, _)| (*epoch, ReadSecret::new(secret));
+    let epochs = Epochs::new(secrets.epochs.iter().map(read_secret).collect());
+    for (key, value) in table.seal(&signer, &epochs, limits.value)? {
+        draft.changes.put(Family::Catalog, key, None, value);
+    }
+    let commit = Commit {
+        index: id,
+        sequence: 1,
+        previous: [0; 32],
+        table: NUMBER,
+        table_hash: table.hash(),
+        epoch: EPOCH,
+        principal: None,
+        grant: NUMBER,
+        item_count: 0,
+        total_bytes: 0,
+        next_item: 1,
+        dimension: 0,
+        set_hash: [0; 32],
+        content_tag: None,
+        operation: Operation::Create,
+        inserted: 0,
+        updated: 0,
+        deleted: 0,
+        trace: [0; 16],
+        time: commit::now(),
+    };
+    let secret = epochs.get(EPOCH).ok_or(Error::Integrity(Fault::GrantTable))?;
+    let (batch, head) = draft.finish(commit, None, &writer, secret)?;
+    Ok((batch, head.commit.sequence))
+}

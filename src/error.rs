@@ -1,0 +1,218 @@
+//! The one error type of the library.
+//!
+//! Every variant is plain data and groups failures by what the caller can do about them. Each has
+//! a stable [`Error::code`] for logs and wire formats and an [`Error::http_status`] for services.
+//! Messages say what was wrong and what to do; they never contain a key, an item id, a user id,
+//! contents or metadata. A position in the caller's own input is used instead.
+
+use std::fmt;
+
+/// The result type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, grouped by what the caller can do about it.
+///
+/// | variant | code | HTTP | retry |
+/// |---|---|---|---|
+/// | [`InvalidArgument`](Error::InvalidArgument) | `invalid_argument` | 400 | no |
+/// | [`MissingKey`](Error::MissingKey) | `missing_key` | 401 | no |
+/// | [`WrongKey`](Error::WrongKey) | `wrong_key` | 401 | no |
+/// | [`PermissionDenied`](Error::PermissionDenied) | `permission_denied` | 403 | no |
+/// | [`ReadOnly`](Error::ReadOnly) | `read_only` | 403 | no |
+/// | [`DatabaseNotFound`](Error::DatabaseNotFound) | `database_not_found` | 404 | no |
+/// | [`IndexNotFound`](Error::IndexNotFound) | `index_not_found` | 404 | no |
+/// | [`ItemNotFound`](Error::ItemNotFound) | `item_not_found` | 404 | no |
+/// | [`AlreadyExists`](Error::AlreadyExists) | `already_exists` | 409 | no |
+/// | [`Conflict`](Error::Conflict) | `conflict` | 409 | yes |
+/// | [`Stale`](Error::Stale) | `stale` | 412 | no |
+/// | [`Integrity`](Error::Integrity) | `integrity` | 500 | no |
+/// | [`UnsupportedFormat`](Error::UnsupportedFormat) | `unsupported_format` | 500 | no |
+/// | [`Io`](Error::Io) | `io` | 500 | no |
+/// | [`Busy`](Error::Busy) | `busy` | 503 | yes |
+/// | [`Closed`](Error::Closed) | `closed` | 503 | no |
+/// | [`NoSpace`](Error::NoSpace) | `no_space` | 507 | yes |
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is outside what the call accepts. Nothing was written.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The call came with no key, and none is bound to the handle.
+    #[error("no key: pass one with `with_key`, or bind one with `load_index`")]
+    MissingKey,
+    /// The key opens nothing here: a wrong index key, an unknown or revoked user, or a wrong user
+    /// key. These four are deliberately one error.
+    #[error("the key or user does not open this index")]
+    WrongKey,
+    /// The key is good, but its holder lacks the right that the call needs.
+    #[error("this call needs the {needs} right, which the holder of this key does not have")]
+    PermissionDenied {
+        /// The rights the call needs.
+        needs: Needs,
+    },
+    /// The database was opened read-only.
+    #[error("the database is open read-only; open it with `Database::open` to write")]
+    ReadOnly,
+    /// There is no database at the path.
+    #[error("there is no database at {0}")]
+    DatabaseNotFound(String),
+    /// There is no index of that name, or it was deleted.
+    #[error("there is no such index")]
+    IndexNotFound,
+    /// The item to be updated does not exist.
+    #[error("there is no item with this id; `upsert` creates one")]
+    ItemNotFound,
+    /// An index of that name exists.
+    #[error("an index of this name exists already; choose another name or delete it first")]
+    AlreadyExists,
+    /// Somebody else committed in between. Nothing was written; try again.
+    #[error("another commit came first; nothing was written, try again")]
+    Conflict,
+    /// The index on disk is older than one this process has already seen: it was rolled back.
+    #[error("the index is older than a state already seen; it was rolled back or restored")]
+    Stale,
+    /// Stored data is damaged, forged, moved or missing.
+    #[error("integrity check failed: {0}")]
+    Integrity(Fault),
+    /// The stored format is not one this version reads.
+    #[error("{what} has format version {found}, this build reads version {supported}")]
+    UnsupportedFormat {
+        /// Which format.
+        what: &'static str,
+        /// The version found in the file.
+        found: u32,
+        /// The version this build reads.
+        supported: u32,
+    },
+    /// The operating system or the storage engine failed.
+    #[error("storage failed: {0}")]
+    Io(String),
+    /// The database is locked by another process.
+    #[error("the database is in use by another process; one process writes at a time")]
+    Busy,
+    /// The database was closed.
+    #[error("the database is closed")]
+    Closed,
+    /// The disk is full.
+    #[error("no space left on the device; nothing was written")]
+    NoSpace,
+}
+
+impl Error {
+    /// A stable, machine-readable name for the variant. Never changes meaning.
+    ///
+    /// ```
+    /// assert_eq!(sealvec::Error::WrongKey.code(), "wrong_key");
+    /// ```
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument(_) => "invalid_argument",
+            Self::MissingKey => "missing_key",
+            Self::WrongKey => "wrong_key",
+            Self::PermissionDenied { .. } => "permission_denied",
+            Self::ReadOnly => "read_only",
+            Self::DatabaseNotFound(_) => "database_not_found",
+            Self::IndexNotFound => "index_not_found",
+            Self::ItemNotFound => "item_not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Conflict => "conflict",
+            Self::Stale => "stale",
+            Self::Integrity(_) => "integrity",
+            Self::UnsupportedFormat { .. } => "unsupported_format",
+            Self::Io(_) => "io",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::NoSpace => "no_space",
+        }
+    }
+
+    /// The HTTP status a service should answer with.
+    ///
+    /// ```
+    /// assert_eq!(sealvec::Error::IndexNotFound.http_status(), 404);
+    /// ```
+    #[must_use]
+    pub const fn http_status(&self) -> u16 {
+        match self {
+            Self::InvalidArgument(_) => 400,
+            Self::MissingKey | Self::WrongKey => 401,
+            Self::PermissionDenied { .. } | Self::ReadOnly => 403,
+            Self::DatabaseNotFound(_) | Self::IndexNotFound | Self::ItemNotFound => 404,
+            Self::AlreadyExists | Self::Conflict => 409,
+            Self::Stale => 412,
+            Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
+            Self::Busy | Self::Closed => 503,
+            Self::NoSpace => 507,
+        }
+    }
+
+    /// Whether the same call may succeed later without any change by the caller.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Conflict | Self::Busy | Self::NoSpace)
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::InvalidArgument(what.into())
+    }
+}
+
+/// The rights that a refused call would have needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Needs {
+    /// The read right.
+    Read,
+    /// The write right.
+    Write,
+    /// The index key itself.
+    Root,
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Root => "root (index key)",
+        })
+    }
+}
+
+/// What kind of stored thing failed its check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The commit at the head of the index, its signature, or its place in the chain.
+    Commit,
+    /// The grant table, its signature, or what it says about the index.
+    GrantTable,
+    /// A wrap whose commitment or seal does not hold although its place is right.
+    Wrap,
+    /// A roster record.
+    Roster,
+    /// An item record.
+    ItemRecord,
+    /// A sealed vector, contents or metadata value.
+    Payload,
+    /// The state of the set hash does not match the signed commit.
+    SetHash,
+    /// The database record or a name record.
+    Catalog,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Commit => "the commit at the head is damaged or not signed by a current writer",
+            Self::GrantTable => "the grant table is damaged or not the one the index key signed",
+            Self::Wrap => "a key wrap is damaged",
+            Self::Roster => "a roster record is damaged or missing",
+            Self::ItemRecord => "an item record is damaged, moved or missing",
+            Self::Payload => "a sealed value is damaged, moved or missing",
+            Self::SetHash => "the set-hash state does not match the signed commit",
+            Self::Catalog => "a catalog record is damaged",
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! What the handles of one open database share: the engine, the thread pool, the write locks, and
+//! what has been verified. No keys.
+//!
+//! Every operation takes [`Shared::engine`] once and holds it until it is done; closing waits for
+//! the operations that run and then takes the engine away, so that RocksDB's lock is free when
+//! `close` returns.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use rayon::ThreadPool;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::config::Options;
+use crate::error::{Error, Result};
+use crate::id::IndexId;
+use crate::keyring::trust::Trust;
+use crate::store::{Batch, Durability, Engine};
+
+/// The state behind `Database` and `Index`.
+pub(crate) struct Shared {
+    engine: RwLock<Option<Box<dyn Engine>>>,
+    /// `None`: everything runs on the caller's thread.
+    pool: Option<ThreadPool>,
+    locks: Mutex<HashMap<IndexId, Arc<Mutex<()>>>>,
+    /// Held while an index is created, so that two of one name cannot be.
+    pub(crate) creating: Mutex<()>,
+    pub(crate) trust: Trust,
+    pub(crate) db_salt: [u8; 32],
+    pub(crate) options: Options,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        engine: Box<dyn Engine>,
+        db_salt: [u8; 32],
+        options: Options,
+    ) -> Result<Self> {
+        let pool = if options.threads == 1 {
+            None
+        } else {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(options.threads)
+                .thread_name(|number| format!("sealvec-{number}"))
+                .build();
+            Some(pool.map_err(|error| Error::Io(error.to_string()))?)
+        };
+        Ok(Self {
+            engine: RwLock::new(Some(engine)),
+            pool,
+            locks: Mutex::default(),
+            creating: Mutex::default(),
+            trust: Trust::default(),
+            db_salt,
+            options,
+        })
+    }
+
+    /// The engine, for the length of one operation. Take it once per operation: a second take on
+    /// the same thread could wait for a `close` that waits for the first.
+    pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
+        let guard = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_some() { Ok(EngineGuard(guard)) } else { Err(Error::Closed) }
+    }
+
+    /// Waits for running operations, flushes and drops the engine.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        let result = engine.as_deref().map_or(Ok(()), Engine::flush);
+        *engine = None;
+        result
+    }
+
+    /// The lock that every writer of an index holds from reading its keys to its commit.
+    pub(crate) fn write_lock(&self, index: IndexId) -> Arc<Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(index).or_default())
+    }
+
+    /// Forgets a deleted index.
+    pub(crate) fn forget(&self, index: IndexId) {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        self.trust.forget(index);
+    }
+
+    /// Commits, and keeps the account of what is known to be on the disk.
+    pub(crate) fn commit(
+        &self,
+        engine: &dyn Engine,
+        index: IndexId,
+        sequence: u64,
+        batch: Batch,
+        durability: Durability,
+    ) -> Result<()> {
+        match durability {
+            Durability::Buffered => {
+                self.trust.note_buffered(index, sequence);
+                engine.commit(batch, durability)
+            }
+            Durability::Synced => {
+                engine.commit(batch, durability)?;
+                self.trust.note_durable(index, sequence);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many pieces a parallel job is worth splitting into.
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
+    }
+
+    /// Runs `work` on every input, in parallel if there is a pool, and returns the results in
+    /// order, or the first error.
+    pub(crate) fn map<I, T>(
+        &self,
+        inputs: Vec<I>,
+        work: impl Fn(I) -> Result<T> + Send + Sync,
+    ) -> Result<Vec<T>>
+    where
+        I: Send,
+        T: Send,
+    {
+        match &self.pool {
+            Some(pool) if inputs.len() > 1 => {
+                pool.install(|| inputs.into_par_iter().map(&work).collect())
+            }
+            _ => inputs.into_iter().map(work).collect(),
+        }
+    }
+}
+
+/// The engine, kept open while this lives.
+pub(crate) struct EngineGuard<'a>(RwLockReadGuard<'a, Option<Box<dyn Engine>>>);
+
+impl Deref for EngineGuard<'_> {
+    type Target = dyn Engine;
+
+    #[expect(clippy::expect_used, reason = "only made when the engine is there, and it stays")]
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect("the guard keeps the engine")
+    }
+}

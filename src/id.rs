@@ -1,0 +1,256 @@
+//! Small identifiers and counters shared by every layer. No secrets live here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// The random 16-byte name of an index on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct IndexId(pub(crate) [u8; 16]);
+
+impl fmt::Debug for IndexId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IndexId({})", Hex(&self.0))
+    }
+}
+
+/// A number every item gets at its first upsert; it only grows and is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ItemNumber(pub(crate) u64);
+
+/// A node of the partition tree. Item records have room for up to two leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NodeId(pub(crate) u64);
+
+/// A user's 16-byte identifier, chosen by the application.
+///
+/// It is stored only inside sealed records, and `Debug` does not print it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(pub(crate) [u8; 16]);
+
+impl UserId {
+    /// Takes exactly 16 bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for any other length.
+    ///
+    /// ```
+    /// use sealvec::UserId;
+    /// assert!(UserId::from_bytes(&[7; 16]).is_ok());
+    /// assert!(UserId::from_bytes(b"alice").is_err());
+    /// ```
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let id = bytes.try_into().map_err(|_| {
+            Error::invalid(format!("a user id is exactly 16 bytes, this one has {}", bytes.len()))
+        })?;
+        Ok(Self(id))
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl FromStr for UserId {
+    type Err = Error;
+
+    /// Parses 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self> {
+        decode_hex(text)
+            .map(Self)
+            .ok_or_else(|| Error::invalid("a user id is written as 32 hexadecimal digits"))
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserId(..)")
+    }
+}
+
+/// The rights of a principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// get, query, list, count.
+    pub const READ: Self = Self(1);
+    /// upsert, update, delete. The library keeps a write-only user from reading; the mathematics
+    /// does not, because writing needs the secrets that records are sealed under.
+    pub const WRITE: Self = Self(2);
+    /// Both.
+    pub const READ_WRITE: Self = Self(3);
+    /// The holder of the index key: everything, users and deletion of the index included.
+    pub(crate) const ROOT: Self = Self(7);
+
+    /// Whether the read right is in it.
+    #[must_use]
+    pub const fn read(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Whether the write right is in it.
+    #[must_use]
+    pub const fn write(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    pub(crate) const fn root(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Accepts the combinations that a wrap or table may carry: 1, 2, 3 and 7.
+    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            1 | 2 | 3 | 7 => Some(Self(bits)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            1 => "read",
+            2 => "write",
+            3 => "read,write",
+            _ => "root",
+        })
+    }
+}
+
+impl FromStr for Permissions {
+    type Err = Error;
+
+    /// Parses `read`, `write` or both, separated by a comma.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut bits = 0;
+        for word in text.split(',') {
+            bits |= match word.trim() {
+                "read" => 1,
+                "write" => 2,
+                _ => return Err(Error::invalid("permissions are `read`, `write` or `read,write`")),
+            };
+        }
+        Ok(Self(bits))
+    }
+}
+
+/// Names one state of the items of an index.
+///
+/// It changes exactly when items change. Grants, revocations and maintenance leave it as it is,
+/// and so does a call that changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ETag(pub(crate) [u8; 32]);
+
+impl ETag {
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ETag({self})")
+    }
+}
+
+impl FromStr for ETag {
+    type Err = Error;
+
+    /// Parses 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self> {
+        decode_hex(text)
+            .map(Self)
+            .ok_or_else(|| Error::invalid("an ETag is written as 64 hexadecimal digits"))
+    }
+}
+
+/// Names one commit of an index: which state an answer was given from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct VersionToken {
+    /// The number of the commit; the first is 1.
+    pub sequence: u64,
+    /// The hash of the commit.
+    pub hash: [u8; 32],
+    /// The number of the grant table the commit was made under.
+    pub table: u64,
+    /// Whether the commit is known to have reached the disk. A token that is not durable is a
+    /// promise only after [`flush`](crate::Database::flush).
+    pub durable: bool,
+}
+
+impl fmt::Display for VersionToken {
+    /// Four fields of lower-case hexadecimal, separated by dots.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sequence, hash, table, durable } = self;
+        write!(f, "{sequence:x}.{}.{table:x}.{:x}", Hex(hash), u8::from(*durable))
+    }
+}
+
+/// Displays bytes as lower-case hexadecimal.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Parses exactly `2 * N` hexadecimal digits of either case.
+pub(crate) fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N.checked_mul(2)? {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let value = char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?;
+        *byte = u8::try_from(value).ok()?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_round_trips_and_refuses_the_rest() {
+        let etag = ETag([0xa5; 32]);
+        assert_eq!(etag.to_string().parse::<ETag>(), Ok(etag));
+        for bad in
+            ["", "a5", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"\u{e9}".repeat(32)]
+        {
+            assert!(bad.parse::<ETag>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn permissions_parse_only_what_can_be_granted() {
+        assert_eq!("read, write".parse(), Ok(Permissions::READ_WRITE));
+        for bad in ["", "root", "read,", "READ", "read write"] {
+            assert!(bad.parse::<Permissions>().is_err(), "{bad}");
+        }
+        let allowed: Vec<u8> =
+            (0..=u8::MAX).filter(|bits| Permissions::from_bits(*bits).is_some()).collect();
+        assert_eq!(allowed, [1, 2, 3, 7]);
+    }
+}

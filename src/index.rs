@@ -1,0 +1,330 @@
+//! A handle to one index.
+//!
+//! An [`Index`] is a name, an id and perhaps a key; it holds no other state, so it costs nothing to
+//! make, clone or send. Every call opens the caller's wrap, the head and the grant table anew from
+//! one snapshot, so a grant or revocation acts on handles that are open already, and answers from
+//! one commit.
+//!
+//! Reads go through [`Index::read`], mutations through [`Index::mutate`]; both hand their body a
+//! capability from the keyring. A mutation holds the index's write lock from there to its commit.
+
+mod get;
+mod item;
+mod list;
+mod scan;
+mod upsert;
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError};
+
+pub use get::{Fetched, Include, Record};
+pub use item::{Item, Update};
+pub use list::{Cursor, IdPage};
+pub use scan::Entry;
+pub use upsert::UpsertReport;
+
+pub(crate) use get::{fetch_fields, open_item};
+pub(crate) use item::{MAX_ID, check_ids, name_fault};
+pub(crate) use scan::{Span, scan};
+
+use crate::commit::{Commit, Draft, Head};
+use crate::crypto::KeyContext;
+use crate::error::Result;
+use crate::handle::Shared;
+use crate::id::{ETag, IndexId, Permissions, VersionToken};
+use crate::keyring::{AnyKey, ReadKey, RootKey, WriteKey};
+use crate::store::{Durability, Limits, Snapshot};
+use crate::vector::{Metric, Precision};
+
+/// A handle to one index: cheap to clone, safe from any thread.
+///
+/// [`Database::load_index`](crate::Database::load_index) binds a key to the handle;
+/// [`Database::open_index`](crate::Database::open_index) does not, and every call goes through
+/// [`with_key`](Self::with_key).
+///
+/// ```
+/// use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+/// # fn main() -> sealvec::Result<()> {
+/// let db = Database::in_memory()?;
+/// let key = IndexKey::generate()?;
+/// db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+///
+/// let index = db.load_index("notes", KeyContext::root(key))?;
+/// index.upsert(&[Item::new("a", [1.0, 0.0]), Item::new("b", [0.0, 1.0])])?;
+/// let hits = index.query(&[0.9, 0.1]).top_k(1).run()?;
+/// assert_eq!(hits[0].id, "a");
+/// assert_eq!(index.delete(&["a"])?.deleted, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Index<'k> {
+    shared: Arc<Shared>,
+    id: IndexId,
+    name: Arc<str>,
+    key: Key<'k>,
+    durability: Durability,
+}
+
+#[derive(Clone)]
+enum Key<'k> {
+    None,
+    Bound(Arc<KeyContext>),
+    Passed(&'k KeyContext),
+}
+
+impl Index<'static> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: IndexId,
+        name: &str,
+        key: Option<KeyContext>,
+    ) -> Self {
+        let durability = shared.options.durability;
+        let key = key.map_or(Key::None, |key| Key::Bound(Arc::new(key)));
+        Self { shared, id, name: name.into(), key, durability }
+    }
+}
+
+impl<'k> Index<'k> {
+    /// The same index under another key, for as long as the key is borrowed.
+    ///
+    /// This key is the only one that the calls on the returned handle use. When it is refused, they
+    /// fail; they never fall back to a bound key.
+    #[must_use]
+    pub fn with_key<'c>(&self, key: &'c KeyContext) -> Index<'c> {
+        Index {
+            shared: Arc::clone(&self.shared),
+            id: self.id,
+            name: Arc::clone(&self.name),
+            key: Key::Passed(key),
+            durability: self.durability,
+        }
+    }
+
+    /// The same handle with another answer to when writes return.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self { durability, ..self.clone() }
+    }
+
+    /// The name the index was opened by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the index is and holds. Any right is enough.
+    ///
+    /// # Errors
+    /// Those of every call: [`IndexNotFound`](crate::Error::IndexNotFound),
+    /// [`MissingKey`](crate::Error::MissingKey), [`WrongKey`](crate::Error::WrongKey),
+    /// [`Integrity`](crate::Error::Integrity).
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine).dimension(3))?;
+    /// let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let description = index.describe()?;
+    /// assert_eq!((description.dimension, description.item_count), (Some(3), 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn describe(&self) -> Result<Description> {
+        let engine = self.shared.engine()?;
+        let snapshot = engine.snapshot();
+        let key = AnyKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let config = key.table.config;
+        Ok(Description {
+            name: key.table.name.clone(),
+            dimension: key.dimension(),
+            metric: config.metric,
+            precision: config.precision,
+            item_count: key.head.commit.item_count,
+            total_size_bytes: key.head.commit.total_bytes,
+            permissions: key.permissions(),
+            etag: key.head.etag(),
+            version: self.token(&key.head),
+        })
+    }
+
+    /// The number of items. Needs the read right.
+    ///
+    /// # Errors
+    /// Those of every call, and [`PermissionDenied`](crate::Error::PermissionDenied).
+    pub fn count(&self) -> Result<Answer<u64>> {
+        self.read(|_, key| Ok(key.head.commit.item_count))
+    }
+
+    pub(crate) const fn id(&self) -> IndexId {
+        self.id
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn key(&self) -> Option<&KeyContext> {
+        match &self.key {
+            Key::None => None,
+            Key::Bound(key) => Some(key),
+            Key::Passed(key) => Some(key),
+        }
+    }
+
+    fn token(&self, head: &Head) -> VersionToken {
+        head.token(self.shared.trust.is_durable(self.id, head.commit.sequence))
+    }
+
+    /// Runs `body` on one snapshot with the read right.
+    pub(crate) fn read<T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &ReadKey) -> Result<T>,
+    ) -> Result<Answer<T>> {
+        let engine = self.shared.engine()?;
+        let snapshot = engine.snapshot();
+        let key = ReadKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let value = body(&*snapshot, &key)?;
+        Ok(Answer { value, version: self.token(&key.head) })
+    }
+
+    /// Runs `body` under the write lock with the write right, and commits what it returns.
+    pub(crate) fn mutate<T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &WriteKey, Limits) -> Result<Outcome<T>>,
+    ) -> Result<Committed<T>> {
+        let engine = self.shared.engine()?;
+        let lock = self.shared.write_lock(self.id);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = engine.snapshot();
+        let key = WriteKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
+            Outcome::Nothing(value) => {
+                return Ok(self.committed(value, &key.head, false));
+            }
+            Outcome::Changed(draft, commit, value) => (key.finish(draft, commit)?, value),
+        };
+        drop(snapshot);
+        let (batch, head) = changed;
+        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, self.durability)?;
+        key.remember(&self.shared.trust, &head);
+        Ok(self.committed(value, &head, true))
+    }
+
+    fn committed<T>(&self, value: T, head: &Head, changed: bool) -> Committed<T> {
+        let (etag, version) = (head.etag(), self.token(head));
+        Committed { value, etag, version, head: head.commit.clone(), changed }
+    }
+
+    /// Runs `body` under the write lock with the index key, and commits what it returns, synced.
+    pub(crate) fn administer<T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
+    ) -> Result<T> {
+        let engine = self.shared.engine()?;
+        let lock = self.shared.write_lock(self.id);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = engine.snapshot();
+        let key = RootKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
+            Outcome::Nothing(value) => return Ok(value),
+            Outcome::Changed(draft, commit, value) => (key.finish(draft, commit)?, value),
+        };
+        drop(snapshot);
+        let (batch, head) = changed;
+        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, Durability::Synced)?;
+        key.remember(&self.shared.trust, &head);
+        Ok(value)
+    }
+
+    /// Runs `body` on one snapshot with the index key.
+    pub(crate) fn inspect<T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &RootKey) -> Result<T>,
+    ) -> Result<T> {
+        let engine = self.shared.engine()?;
+        let snapshot = engine.snapshot();
+        let key = RootKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        body(&*snapshot, &key)
+    }
+}
+
+impl fmt::Debug for Index<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What the body of a mutation wants.
+pub(crate) enum Outcome<T> {
+    /// Nothing changed: no commit, no write.
+    Nothing(T),
+    /// Commit this.
+    Changed(Draft, Commit, T),
+}
+
+/// A mutation's result with the state it left.
+pub(crate) struct Committed<T> {
+    pub(crate) value: T,
+    pub(crate) etag: ETag,
+    pub(crate) version: VersionToken,
+    pub(crate) head: Commit,
+    /// Whether `head` is this mutation's own commit.
+    pub(crate) changed: bool,
+}
+
+/// An answer, and the commit it was given from. Derefs to the answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Answer<T> {
+    /// The answer itself.
+    pub value: T,
+    /// The commit it was given from.
+    pub version: VersionToken,
+}
+
+impl<T> Deref for Answer<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: IntoIterator> IntoIterator for Answer<T> {
+    type Item = T::Item;
+    type IntoIter = T::IntoIter;
+
+    fn into_iter(self) -> T::IntoIter {
+        self.value.into_iter()
+    }
+}
+
+/// What an index is and holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Description {
+    /// Its name, as the index key signed it.
+    pub name: String,
+    /// Components per vector; `None` until the first upsert of an index made without.
+    pub dimension: Option<usize>,
+    /// The distance.
+    pub metric: Metric,
+    /// How components are stored.
+    pub precision: Precision,
+    /// The number of items.
+    pub item_count: u64,
+    /// The sum over all items of the bytes of id, vector (as stored), contents and metadata (as
+    /// JSON).
+    pub total_size_bytes: u64,
+    /// The rights of the caller.
+    pub permissions: Permissions,
+    /// The state of the items.
+    pub etag: ETag,
+    /// The commit this was read from.
+    pub version: VersionToken,
+}

@@ -1,0 +1,297 @@
+//! The grant table: who may do what, signed by the root.
+//!
+//! One numbered table per change of permissions; the head commit names the current one by number
+//! and hash. It binds the index to its name, so a name record cannot point at another index, and it
+//! fixes config and epochs, so nobody can flip them. Superseded tables stay, because older commits
+//! are verified against the table they name; they hold no secrets.
+//!
+//! Cost: every operation opens and decodes it: about 1 us plus 0.1 us per principal.
+
+use crate::codec::{Reader, Writer};
+use crate::config::{IndexConfig, MAX_DIMENSION};
+use crate::crypto::aead::Cipher;
+use crate::crypto::kdf::{Locator, Place, Purpose, Salt, Signed};
+use crate::crypto::random;
+use crate::crypto::sign::{KeyPair, PublicKey, SIGNATURE};
+use crate::error::{Error, Fault, Result};
+use crate::id::{IndexId, Permissions, UserId};
+use crate::store::key::{self, Kind};
+use crate::store::record::{Epochs, open_parts, seal_parts};
+use crate::store::{Family, Snapshot};
+use crate::vector::{Metric, Precision};
+
+/// The version of tables and table records.
+pub(crate) const FORMAT: u8 = 1;
+/// Users an index may have.
+pub(crate) const MAX_USERS: usize = 4096;
+/// Commits kept before older ones fold into a checkpoint.
+pub(crate) const RETENTION: u64 = 100_000;
+
+/// The field byte of the parts of a table.
+const FIELD: u8 = 4;
+const PREFIX: usize = 29;
+const DAMAGED: Error = Error::Integrity(Fault::GrantTable);
+
+/// The body of a grant table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) index: IndexId,
+    /// 1 for the first; grows by one with every change of permissions.
+    pub(crate) number: u64,
+    pub(crate) name: String,
+    pub(crate) config: IndexConfig,
+    pub(crate) retention: u64,
+    /// Valid epochs, the current one first; one to four.
+    pub(crate) epochs: Vec<u32>,
+    /// The root and then the users, sorted by id.
+    pub(crate) principals: Vec<Principal>,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal {
+    /// `None`: the root.
+    pub(crate) user: Option<UserId>,
+    pub(crate) locator: Locator,
+    pub(crate) permissions: Permissions,
+    /// The number of the table that granted; no two grants share one.
+    pub(crate) grant: u64,
+    /// Of those who may write.
+    pub(crate) writer: Option<PublicKey>,
+    /// The commits its writer key may sign.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Table {
+    /// The epoch that new records are sealed under.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epochs.first().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn principal(&self, user: Option<UserId>) -> Option<&Principal> {
+        self.principals.iter().find(|principal| principal.user == user)
+    }
+
+    /// How commits refer to it.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        Signed::Table.hash(&self.encode())
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::with_capacity(128 + self.principals.len() * 90);
+        out.u8(FORMAT).bytes(&self.index.0).u64(self.number).short(self.name.as_bytes());
+        let dimension = self.config.dimension.unwrap_or(0);
+        out.u32(u32::try_from(dimension).unwrap_or(u32::MAX));
+        out.u8(match self.config.metric {
+            Metric::Cosine => 1,
+            Metric::Euclidean => 2,
+            Metric::InnerProduct => 3,
+        });
+        out.u8(match self.config.precision {
+            Precision::F32 => 1,
+            Precision::F16 => 2,
+        });
+        out.u64(self.retention);
+        out.u8(u8::try_from(self.epochs.len()).unwrap_or(u8::MAX));
+        self.epochs.iter().for_each(|epoch| {
+            out.u32(*epoch);
+        });
+        out.u32(u32::try_from(self.principals.len()).unwrap_or(u32::MAX));
+        for principal in &self.principals {
+            out.u8(u8::from(principal.user.is_some()));
+            out.bytes(&principal.user.map_or([0; 16], |user| user.0));
+            out.bytes(&principal.locator.0).u8(principal.permissions.bits()).u64(principal.grant);
+            out.u8(u8::from(principal.writer.is_some()));
+            out.bytes(&principal.writer.unwrap_or_default());
+            out.u64(principal.first).u64(principal.last);
+        }
+        out.finish()
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(body);
+        if reader.u8()? != FORMAT {
+            return None;
+        }
+        let index = IndexId(reader.array()?);
+        let number = reader.u64()?;
+        let name = std::str::from_utf8(reader.short()?).ok()?.to_owned();
+        let dimension = match usize::try_from(reader.u32()?).ok()? {
+            0 => None,
+            set if set <= MAX_DIMENSION => Some(set),
+            _ => return None,
+        };
+        let metric = match reader.u8()? {
+            1 => Metric::Cosine,
+            2 => Metric::Euclidean,
+            3 => Metric::InnerProduct,
+            _ => return None,
+        };
+        let precision = match reader.u8()? {
+            1 => Precision::F32,
+            2 => Precision::F16,
+            _ => return None,
+        };
+        let config = IndexConfig { dimension, metric, precision };
+        let retention = reader.u64()?;
+        let epochs = match reader.u8()? {
+            count @ 1..=4 => (0..count).map(|_| reader.u32()).collect::<Option<Vec<_>>>()?,
+            _ => return None,
+        };
+        let count = usize::try_from(reader.u32()?).ok().filter(|count| *count <= MAX_USERS + 1)?;
+        let mut principals = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (is_user, user) = (reader.u8()?, UserId(reader.array()?));
+            let user = match is_user {
+                0 => None,
+                1 => Some(user),
+                _ => return None,
+            };
+            let locator = Locator(reader.array()?);
+            let permissions = Permissions::from_bits(reader.u8()?)?;
+            let grant = reader.u64()?;
+            let (has_writer, writer) = (reader.u8()?, reader.array()?);
+            let writer = match has_writer {
+                0 => None,
+                1 => Some(writer),
+                _ => return None,
+            };
+            let (first, last) = (reader.u64()?, reader.u64()?);
+            principals.push(Principal { user, locator, permissions, grant, writer, first, last });
+        }
+        reader.finish()?;
+        let whole = Self { index, number, name, config, retention, epochs, principals };
+        Some(whole)
+    }
+
+    /// Signs and seals the table into catalog records of at most `limit` bytes.
+    pub(crate) fn seal(
+        &self,
+        root: &KeyPair,
+        secrets: &Epochs,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut body = self.encode();
+        let signature = root.sign(Signed::Table, &body).ok_or(DAMAGED)?;
+        body.extend_from_slice(&signature);
+        let epoch = self.epoch();
+        let salt: Salt = random()?;
+        let place = place(self.index, epoch, self.number);
+        let secret = secrets.get(epoch).ok_or(DAMAGED)?;
+        let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, &salt));
+        let mut prefix = Writer::with_capacity(PREFIX);
+        prefix.u8(FORMAT).u32(epoch).bytes(&salt);
+        let prefix = prefix.finish();
+        let parts = seal_parts(&cipher, FIELD, &place.bytes(), &prefix, &body, limit);
+        let parts = parts.ok_or(DAMAGED)?;
+        let numbered = (0u32..).zip(parts);
+        Ok(numbered.map(|(n, part)| (key::table(self.index, self.number, n), part)).collect())
+    }
+}
+
+/// A table as read from the store: opened, but its signature not yet checked.
+pub(crate) struct Unverified {
+    pub(crate) table: Table,
+    pub(crate) body: Vec<u8>,
+    pub(crate) hash: [u8; 32],
+    pub(crate) signature: [u8; SIGNATURE],
+}
+
+/// Reads and opens the table with this number.
+pub(crate) fn read(
+    snapshot: &dyn Snapshot,
+    secrets: &Epochs,
+    index: IndexId,
+    number: u64,
+) -> Result<Unverified> {
+    let mut parts = Vec::new();
+    let prefix = key::table(index, number, 0);
+    let prefix = prefix.split_last_chunk::<4>().map_or(&prefix[..], |(prefix, _)| prefix);
+    let mut in_order = true;
+    snapshot.scan(Family::Catalog, prefix, prefix, &mut |found, value| {
+        let expected = u32::try_from(parts.len()).map(|part| key::table(index, number, part));
+        in_order &= expected.is_ok_and(|expected| expected == found);
+        parts.push(value.to_vec());
+        std::ops::ControlFlow::Continue(())
+    })?;
+    let first = parts.first().filter(|_| in_order).ok_or(DAMAGED)?;
+    match first.first() {
+        Some(&FORMAT) => {}
+        Some(&found) => {
+            return Err(Error::UnsupportedFormat {
+                what: "grant table",
+                found: found.into(),
+                supported: FORMAT.into(),
+            });
+        }
+        None => return Err(DAMAGED),
+    }
+    open(secrets, index, number, first, &parts).ok_or(DAMAGED)
+}
+
+fn open(
+    secrets: &Epochs,
+    index: IndexId,
+    number: u64,
+    first: &[u8],
+    parts: &[Vec<u8>],
+) -> Option<Unverified> {
+    let prefix = first.split_at_checked(PREFIX)?.0;
+    let mut reader = Reader::new(prefix);
+    let (_format, epoch) = (reader.u8()?, reader.u32()?);
+    let salt = reader.array()?;
+    let place = place(index, epoch, number);
+    let cipher = Cipher::new(&secrets.get(epoch)?.single_use(Purpose::Table, &place, &salt));
+    let mut body = Vec::new();
+    open_parts(&cipher, FIELD, &place.bytes(), prefix, parts, &mut body)?;
+    let signature = *body.split_last_chunk::<SIGNATURE>()?.1;
+    body.truncate(body.len().saturating_sub(SIGNATURE));
+    let table = Table::decode(&body)?;
+    if table.index != index || table.number != number {
+        return None;
+    }
+    let hash = Signed::Table.hash(&body);
+    Some(Unverified { table, body, hash, signature })
+}
+
+fn place(index: IndexId, epoch: u32, number: u64) -> Place {
+    let id = key::number_id(number);
+    Place { format: FORMAT, index, epoch, kind: Kind::Table as u8, id, version: number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_decode_only_from_their_own_bytes() {
+        let principal = |user: Option<UserId>, permissions, writer| Principal {
+            user,
+            locator: Locator([3; 16]),
+            permissions,
+            grant: 2,
+            writer,
+            first: 4,
+            last: u64::MAX,
+        };
+        let table = Table {
+            index: IndexId([1; 16]),
+            number: 9,
+            name: "a name".into(),
+            config: IndexConfig::new(Metric::InnerProduct).precision(Precision::F16).dimension(3),
+            retention: RETENTION,
+            epochs: vec![2, 1],
+            principals: vec![
+                principal(None, Permissions::ROOT, Some([7; 32])),
+                principal(Some(UserId([8; 16])), Permissions::READ, None),
+            ],
+        };
+        let body = table.encode();
+        assert_eq!(Table::decode(&body), Some(table));
+        for length in 0..body.len() {
+            assert_eq!(Table::decode(&body[..length]), None);
+        }
+        assert_eq!(Table::decode(&[&body[..], &[0]].concat()), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! An encrypted vector index with per-operation keys.
+//!
+//! Embeddings can be inverted into the text they came from. sealvec keeps vectors, contents,
+//! metadata and everything derived from them as AES-256-GCM ciphertext in RocksDB, and asks for a
+//! key with every operation. The holder of the 32-byte index key grants users read and write rights
+//! by wrapping secrets for them; without a write wrap nobody deletes.
+//!
+//! ```
+//! use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+//!
+//! # fn main() -> sealvec::Result<()> {
+//! let db = Database::in_memory()?; // or Database::open("dir", Options::new())?
+//! let key = IndexKey::generate()?; // keep it: it is stored nowhere
+//! db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+//!
+//! let index = db.load_index("notes", KeyContext::root(key))?;
+//! index.upsert(&[
+//!     Item::new("cat", [0.9, 0.1, 0.0]).contents("a small domesticated feline"),
+//!     Item::new("car", [0.0, 0.2, 0.9]).contents("a road vehicle"),
+//! ])?;
+//! let hits = index.query(&[1.0, 0.0, 0.0]).top_k(1).run()?;
+//! assert_eq!(hits[0].id, "cat");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Database`] opens a directory; [`Index`] is a handle to one index in it.
+//! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a [`UserKey`].
+//!   Bind one with [`Database::load_index`], or pass one per call with [`Index::with_key`].
+//! - [`Index::grant`] and [`Index::revoke`] manage users.
+//! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
+//!   `spawn_blocking`, as `examples/service.rs` does.
+//! - [`Error`] has one stable code per variant.
+//!
+//! What it protects against, and what not, is in `docs/security.md`; every stored byte is in
+//! `docs/format.md`.
+//!
+//! # Features
+//! - `rocksdb` (default): the storage engine on disk. Without it there are only databases in memory.
+//! - `cli` (default): the `sealvec` program. Library users can do without.
+
+mod codec;
+mod commit;
+mod config;
+mod crypto;
+mod database;
+mod delete;
+mod error;
+mod handle;
+mod id;
+mod index;
+mod keyring;
+mod query;
+mod store;
+mod users;
+mod vector;
+
+pub use config::{IndexConfig, MAX_DIMENSION, Options};
+pub use crypto::{IndexKey, KeyContext, UserKey};
+pub use database::Database;
+pub use delete::DeleteReport;
+pub use error::{Error, Fault, Needs, Result};
+pub use id::{ETag, Permissions, UserId, VersionToken};
+pub use index::{
+    Answer, Cursor, Description, Entry, Fetched, IdPage, Include, Index, Item, Record, Update,
+    UpsertReport,
+};
+pub use query::{BatchQuery, Hit, Query};
+pub use store::Durability;
+pub use users::User;
+pub use vector::{Metric, Precision};

@@ -1,0 +1,145 @@
+//! The storage engine below the index: an ordered map of bytes with snapshots and atomic batches.
+//!
+//! [`Engine`] is synchronous and batch-first, and knows only bytes: nothing above it names RocksDB,
+//! and values stay at or below [`Limits::value`], so that the same trait fits a database server or
+//! object storage. The one conditional key of an index is its root: a [`Batch`] carries what the
+//! committer believes the root holds, and the engine refuses it with `Conflict` otherwise.
+//!
+//! `memory` and `rocksdb` implement it; the tests in `conformance` run on both.
+
+pub(crate) mod key;
+pub(crate) mod memory;
+pub(crate) mod record;
+#[cfg(feature = "rocksdb")]
+pub(crate) mod rocksdb;
+
+#[cfg(test)]
+mod conformance;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::error::Result;
+
+/// A column family. Each holds one kind of record; `docs/format.md` has the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Family {
+    /// Database record, names, grant tables, roster, wraps, commits, set-hash state.
+    Catalog,
+    /// Item records.
+    Items,
+    /// Partition-tree nodes.
+    Nodes,
+    /// The encrypted attribute index.
+    Attributes,
+    /// Sealed vectors, contents and metadata.
+    Payload,
+}
+
+impl Family {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Catalog, Self::Items, Self::Nodes, Self::Attributes, Self::Payload];
+
+    /// The name on disk.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::Items => "items",
+            Self::Nodes => "nodes",
+            Self::Attributes => "attributes",
+            Self::Payload => "payload",
+        }
+    }
+}
+
+/// When a commit returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// After the write-ahead log reached the disk (fsync). The default.
+    Synced,
+    /// After the write-ahead log reached the operating system. A crash of the process loses
+    /// nothing; a power cut may lose the latest commits, whole, until
+    /// [`flush`](crate::Database::flush).
+    Buffered,
+}
+
+/// What an engine can take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The longest value, in bytes; longer ones are sealed in parts.
+    pub(crate) value: usize,
+}
+
+/// A set of changes that becomes visible, and durable, as one.
+#[derive(Debug, Default)]
+#[must_use = "a batch does nothing until it is committed"]
+pub(crate) struct Batch {
+    /// Applied in order, so a later change of a key wins.
+    pub(crate) changes: Vec<Change>,
+    /// What the root must hold for the batch to apply.
+    pub(crate) expect: Option<Expect>,
+}
+
+/// One change of a batch.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Put(Family, Vec<u8>, Vec<u8>),
+    Delete(Family, Vec<u8>),
+    /// Every key that starts with the prefix, in every family.
+    DeletePrefix(Vec<u8>),
+}
+
+/// The condition of a batch: `key` of the catalog holds exactly `value` (`None`: nothing).
+#[derive(Debug)]
+pub(crate) struct Expect {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Batch {
+    pub(crate) fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.push(Change::Put(family, key, value));
+    }
+
+    pub(crate) fn delete(&mut self, family: Family, key: Vec<u8>) {
+        self.changes.push(Change::Delete(family, key));
+    }
+}
+
+/// Called with each key and value of a scan, in key order.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// An unchanging view of the store.
+pub(crate) trait Snapshot: Send + Sync {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The values of `keys`, in their order.
+    fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Visits every key that starts with `prefix` and is not below `from`, in order.
+    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()>;
+}
+
+/// A storage engine.
+pub(crate) trait Engine: Send + Sync {
+    fn snapshot(&self) -> Box<dyn Snapshot + '_>;
+
+    /// Applies the batch as one, or not at all.
+    ///
+    /// # Errors
+    /// `Conflict` if the root is not as expected; `ReadOnly`, `NoSpace` or `Io`.
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<()>;
+
+    /// Makes every commit so far durable.
+    fn flush(&self) -> Result<()>;
+
+    /// Rewrites what is stored so that no file of the engine holds a value deleted or overwritten
+    /// under `prefix`, as far as no snapshot older than the call needs it.
+    fn purge(&self, prefix: &[u8]) -> Result<()>;
+
+    /// Writes a copy of the store, as of now, into a directory that must not exist.
+    fn checkpoint(&self, directory: &Path) -> Result<()>;
+
+    fn limits(&self) -> Limits;
+}

@@ -1,0 +1,157 @@
+//! The key grammar: every key that is ever written, in one table.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | catalog | `0*16 \| 00` | database record |
+//! | catalog | `0*16 \| 01 \| name place 16` | name record: index id |
+//! | catalog | `index 16 \| 10` | head: the sequence of the latest commit; the root of the index |
+//! | catalog | `index 16 \| 11 \| sequence u64` | commit |
+//! | catalog | `index 16 \| 12 \| table number u64 \| part u32` | grant table |
+//! | catalog | `index 16 \| 13 \| locator 16 \| right u8` | wrap |
+//! | catalog | `index 16 \| 14 \| roster place 16` | roster record |
+//! | catalog | `index 16 \| 15` | set-hash state |
+//! | items | `index 16 \| 20 \| pseudonym 16` | item record |
+//! | payload | `index 16 \| 50 \| pseudonym 16 \| part u32` | vector |
+//! | payload | `index 16 \| 51 \| pseudonym 16 \| part u32` | contents |
+//! | payload | `index 16 \| 52 \| pseudonym 16 \| part u32` | metadata |
+//!
+//! Kind bytes are hexadecimal and unique over all families. Numbers are big-endian, so keys sort as
+//! the numbers do. Index id zero is reserved for the database itself.
+
+use crate::crypto::kdf::Locator;
+use crate::crypto::wrap::Right;
+use crate::id::IndexId;
+
+/// The kind byte of a key; also part of the derivation and AAD of sealed records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Database = 0x00,
+    Name = 0x01,
+    Head = 0x10,
+    Commit = 0x11,
+    Table = 0x12,
+    Wrap = 0x13,
+    Roster = 0x14,
+    SetHash = 0x15,
+    Item = 0x20,
+    Vector = 0x50,
+    Contents = 0x51,
+    Metadata = 0x52,
+}
+
+/// The 16-byte pseudonym of an item.
+pub(crate) type Pseudonym = [u8; 16];
+
+const DATABASE: IndexId = IndexId([0; 16]);
+
+pub(crate) fn database() -> Vec<u8> {
+    key(DATABASE, Kind::Database, &[])
+}
+
+pub(crate) fn name(place: &[u8; 16]) -> Vec<u8> {
+    key(DATABASE, Kind::Name, &[place])
+}
+
+/// What every name record's key starts with.
+pub(crate) fn names() -> Vec<u8> {
+    key(DATABASE, Kind::Name, &[])
+}
+
+pub(crate) fn head(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Head, &[])
+}
+
+pub(crate) fn commit(index: IndexId, sequence: u64) -> Vec<u8> {
+    key(index, Kind::Commit, &[&sequence.to_be_bytes()])
+}
+
+pub(crate) fn table(index: IndexId, number: u64, part: u32) -> Vec<u8> {
+    key(index, Kind::Table, &[&number.to_be_bytes(), &part.to_be_bytes()])
+}
+
+/// What every grant table's key starts with.
+pub(crate) fn tables(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Table, &[])
+}
+
+pub(crate) fn wrap(index: IndexId, locator: Locator, right: Right) -> Vec<u8> {
+    key(index, Kind::Wrap, &[&locator.0, &[right.byte()]])
+}
+
+pub(crate) fn roster(index: IndexId, place: &[u8; 16]) -> Vec<u8> {
+    key(index, Kind::Roster, &[place])
+}
+
+pub(crate) fn set_hash(index: IndexId) -> Vec<u8> {
+    key(index, Kind::SetHash, &[])
+}
+
+pub(crate) fn item(index: IndexId, pseudonym: &Pseudonym) -> Vec<u8> {
+    key(index, Kind::Item, &[pseudonym])
+}
+
+/// What every item record's key starts with.
+pub(crate) fn items(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Item, &[])
+}
+
+/// The pseudonym in the key of an item record.
+pub(crate) fn pseudonym_of(item_key: &[u8]) -> Option<Pseudonym> {
+    item_key.get(17..)?.try_into().ok()
+}
+
+/// `field` is one of the three payload kinds.
+pub(crate) fn payload(index: IndexId, field: Kind, pseudonym: &Pseudonym, part: u32) -> Vec<u8> {
+    key(index, field, &[pseudonym, &part.to_be_bytes()])
+}
+
+/// A number as the 16-byte logical id of a sealed record.
+pub(crate) fn number_id(number: u64) -> [u8; 16] {
+    u128::from(number).to_be_bytes()
+}
+
+fn key(index: IndexId, kind: Kind, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40);
+    out.extend_from_slice(&index.0);
+    out.push(kind as u8);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_documented_bytes() {
+        let index = IndexId([0xaa; 16]);
+        let prefixed = |kind: u8, rest: &[u8]| [&[0xaa; 16][..], &[kind], rest].concat();
+        assert_eq!(database(), [0; 17]);
+        assert_eq!(name(&[7; 16]), [&[0; 16][..], &[1], &[7; 16]].concat());
+        assert_eq!(head(index), prefixed(0x10, &[]));
+        assert_eq!(commit(index, 258), prefixed(0x11, &[0, 0, 0, 0, 0, 0, 1, 2]));
+        assert_eq!(table(index, 1, 2), prefixed(0x12, &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]));
+        let place = [&[5; 16][..], &[2]].concat();
+        assert_eq!(wrap(index, Locator([5; 16]), Right::Write), prefixed(0x13, &place));
+        assert_eq!(roster(index, &[5; 16]), prefixed(0x14, &[5; 16]));
+        assert_eq!(set_hash(index), prefixed(0x15, &[]));
+        assert_eq!(item(index, &[6; 16]), prefixed(0x20, &[6; 16]));
+        let part = [&[6; 16][..], &[0, 0, 1, 0]].concat();
+        assert_eq!(payload(index, Kind::Vector, &[6; 16], 256), prefixed(0x50, &part));
+        assert_eq!(payload(index, Kind::Contents, &[6; 16], 256), prefixed(0x51, &part));
+        assert_eq!(payload(index, Kind::Metadata, &[6; 16], 256), prefixed(0x52, &part));
+        assert_eq!(pseudonym_of(&item(index, &[6; 16])), Some([6; 16]));
+    }
+
+    #[test]
+    fn keys_sort_as_their_numbers() {
+        let index = IndexId([1; 16]);
+        assert!(commit(index, 255) < commit(index, 256));
+        assert!(table(index, 1, 9) < table(index, 2, 0));
+        assert!(
+            payload(index, Kind::Vector, &[0; 16], 255)
+                < payload(index, Kind::Vector, &[0; 16], 256)
+        );
+    }
+}

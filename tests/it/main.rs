@@ -1,0 +1,3 @@
+//! The one integration-test binary: each binary links RocksDB, so there is one.
+
+mod lifecycle;
