@@ -370,7 +370,8 @@ impl Draft {
         let signature = signer.sign(Signed::Commit, &body).ok_or(Error::Integrity(Fault::Wrap))?;
         body.extend_from_slice(&signature);
         let id = key::number_id(sequence);
-        let stored = SHAPE.seal(secret, index, epoch, id, sequence, &random()?, &body);
+        let place = SHAPE.place(index, epoch, id, sequence);
+        let stored = SHAPE.seal(secret, &place, &random()?, &body);
 
         let mut batch = Batch { changes, expect: None };
         batch.put(Family::Catalog, key::commit(index, sequence), stored);

@@ -72,7 +72,7 @@ impl fmt::Debug for UserId {
 }
 
 /// The rights of a principal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Permissions(u8);
 
 impl Permissions {
@@ -123,6 +123,12 @@ impl fmt::Display for Permissions {
             3 => "read,write",
             _ => "root",
         })
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permissions({self})")
     }
 }
 
@@ -182,7 +188,7 @@ impl FromStr for ETag {
 }
 
 /// Names one commit of an index: which state an answer was given from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct VersionToken {
     /// The number of the commit; the first is 1.
@@ -201,6 +207,12 @@ impl fmt::Display for VersionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequence, hash, table, durable } = self;
         write!(f, "{sequence:x}.{}.{table:x}.{:x}", Hex(hash), u8::from(*durable))
+    }
+}
+
+impl fmt::Debug for VersionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VersionToken({self})")
     }
 }
 

@@ -34,6 +34,7 @@ use crate::error::Result;
 use crate::handle::Shared;
 use crate::id::{ETag, IndexId, Permissions, VersionToken};
 use crate::keyring::{AnyKey, ReadKey, RootKey, WriteKey};
+use crate::redact::Hidden;
 use crate::store::{Durability, Limits, Snapshot};
 use crate::vector::{Metric, Precision};
 
@@ -87,7 +88,7 @@ impl Index<'static> {
     }
 }
 
-impl<'k> Index<'k> {
+impl Index<'_> {
     /// The same index under another key, for as long as the key is borrowed.
     ///
     /// This key is the only one that the calls on the returned handle use. When it is refused, they
@@ -260,6 +261,7 @@ impl fmt::Debug for Index<'_> {
 }
 
 /// What the body of a mutation wants.
+#[expect(clippy::large_enum_variant, reason = "one of these exists at a time, on the stack")]
 pub(crate) enum Outcome<T> {
     /// Nothing changed: no commit, no write.
     Nothing(T),
@@ -305,7 +307,7 @@ impl<T: IntoIterator> IntoIterator for Answer<T> {
 }
 
 /// What an index is and holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Description {
     /// Its name, as the index key signed it.
@@ -327,4 +329,20 @@ pub struct Description {
     pub etag: ETag,
     /// The commit this was read from.
     pub version: VersionToken,
+}
+
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Description")
+            .field("name", &Hidden::text(&self.name))
+            .field("dimension", &self.dimension)
+            .field("metric", &self.metric)
+            .field("precision", &self.precision)
+            .field("item_count", &self.item_count)
+            .field("total_size_bytes", &self.total_size_bytes)
+            .field("permissions", &self.permissions)
+            .field("etag", &self.etag)
+            .field("version", &self.version)
+            .finish()
+    }
 }

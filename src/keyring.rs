@@ -257,10 +257,8 @@ fn open(
     if !listed {
         return Err(Error::WrongKey);
     }
-    if let Some(needs) = needs {
-        if !met_by(needs, opened.permissions) {
-            return Err(Error::PermissionDenied { needs });
-        }
+    if let Some(needs) = needs.filter(|needs| !met_by(*needs, opened.permissions)) {
+        return Err(Error::PermissionDenied { needs });
     }
     let valid = read_secrets(&opened.secrets);
     let valid = valid.into_iter().filter(|(epoch, _)| table.epochs.contains(epoch)).collect();

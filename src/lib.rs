@@ -51,6 +51,7 @@ mod id;
 mod index;
 mod keyring;
 mod query;
+mod redact;
 mod store;
 mod users;
 mod vector;

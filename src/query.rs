@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::ops::ControlFlow;
 
 use serde_json::Value;
@@ -13,13 +14,14 @@ use serde_json::Value;
 use crate::error::{Error, Fault, Result};
 use crate::index::{Answer, Include, Index, Span, fetch_fields, scan};
 use crate::keyring::ReadKey;
+use crate::redact::Hidden;
 use crate::store::Snapshot;
 use crate::store::key::Pseudonym;
 use crate::store::record::ItemRecord;
 use crate::vector::{self, Precision, Scorer};
 
 /// One found item.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Hit {
     /// The item's id.
@@ -43,13 +45,34 @@ pub struct Query<'a> {
 }
 
 /// A batch of queries under construction; see [`Index::query_batch`].
-#[derive(Debug)]
 #[must_use = "a query does nothing until `run`"]
 pub struct BatchQuery<'a> {
     index: &'a Index<'a>,
     queries: Vec<&'a [f32]>,
     top_k: usize,
     include: Include,
+}
+
+impl fmt::Debug for Hit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hit")
+            .field("id", &Hidden::text(&self.id))
+            .field("distance", &self.distance)
+            .field("vector", &self.vector.as_deref().map(Hidden::vector))
+            .field("contents", &self.contents.as_deref().map(Hidden::bytes))
+            .field("metadata", &self.metadata.as_ref().map(Hidden::metadata))
+            .finish()
+    }
+}
+
+impl fmt::Debug for BatchQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchQuery")
+            .field("queries", &Hidden::list(self.queries.len()))
+            .field("top_k", &self.top_k)
+            .field("include", &self.include)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Index<'_> {

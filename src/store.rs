@@ -39,17 +39,6 @@ pub(crate) enum Family {
 impl Family {
     pub(crate) const ALL: [Self; 5] =
         [Self::Catalog, Self::Items, Self::Nodes, Self::Attributes, Self::Payload];
-
-    /// The name on disk.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Catalog => "catalog",
-            Self::Items => "items",
-            Self::Nodes => "nodes",
-            Self::Attributes => "attributes",
-            Self::Payload => "payload",
-        }
-    }
 }
 
 /// When a commit returns.

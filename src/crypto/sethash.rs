@@ -99,12 +99,18 @@ mod tests {
     fn order_does_not_matter_and_removal_undoes() {
         let elements: Vec<Element> = (0..20u8).map(|i| Element::new(&[i], &[i; 100])).collect();
         let mut forward = SetHash::empty();
-        elements.iter().for_each(|e| forward.add(e));
+        for element in &elements {
+            forward.add(element);
+        }
         let mut backward = SetHash::empty();
-        elements.iter().rev().for_each(|e| backward.add(e));
+        for element in elements.iter().rev() {
+            backward.add(element);
+        }
         assert!(forward == backward);
         assert_eq!(SetHash::from_bytes(&forward.to_bytes()).unwrap().digest(), forward.digest());
-        elements.iter().for_each(|e| forward.remove(e));
+        for element in &elements {
+            forward.remove(element);
+        }
         assert!(forward == SetHash::empty());
     }
 

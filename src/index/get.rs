@@ -4,11 +4,14 @@
 //! opened under the index's keys, has the id that was asked for, and matches the hash in its item
 //! record.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::{Answer, Index, check_ids};
 use crate::error::{Error, Fault, Result};
 use crate::keyring::Session;
+use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ITEM, ItemRecord, hash_values};
 use crate::store::{Family, Snapshot};
@@ -61,7 +64,7 @@ impl Include {
 }
 
 /// The answer for one id of a [`get`](Index::get).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Fetched {
     /// The id that was asked for.
@@ -71,7 +74,7 @@ pub struct Fetched {
 }
 
 /// The stored fields of an item. A field is `None` if it was not asked for or is not there.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
     /// As given, rounded to the precision of the index.
@@ -82,6 +85,26 @@ pub struct Record {
     pub metadata: Option<Value>,
     /// The sequence of the commit that wrote this content.
     pub version: u64,
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched")
+            .field("id", &Hidden::text(&self.id))
+            .field("item", &self.item)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("vector", &self.vector.as_deref().map(Hidden::vector))
+            .field("contents", &self.contents.as_deref().map(Hidden::bytes))
+            .field("metadata", &self.metadata.as_ref().map(Hidden::metadata))
+            .field("version", &self.version)
+            .finish()
+    }
 }
 
 impl Index<'_> {

@@ -2,10 +2,13 @@
 //!
 //! A batch is checked whole before anything is written; the first fault names the item's position.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
+use crate::redact::Hidden;
 use crate::vector::{self, Metric, Precision};
 
 /// The longest id, in bytes.
@@ -21,7 +24,7 @@ const MAX_DEPTH: usize = 64;
 ///     .contents("the text the vector was made from")
 ///     .metadata(serde_json::json!({"lang": "en", "page": 3}));
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[must_use]
 pub struct Item {
     pub(crate) id: String,
@@ -53,14 +56,26 @@ impl Item {
     }
 }
 
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("id", &Hidden::text(&self.id))
+            .field("vector", &Hidden::vector(&self.vector))
+            .field("contents", &self.contents.as_deref().map(Hidden::bytes))
+            .field("metadata", &self.metadata.as_ref().map(Hidden::metadata))
+            .finish()
+    }
+}
+
 /// A change of an item that keeps its vector.
 ///
 /// ```
 /// use sealvec::Update;
 /// let update = Update::new().metadata(serde_json::json!({"seen": true})).remove_contents();
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[must_use]
+#[expect(clippy::option_option, reason = "unchanged, removed and replaced are three things")]
 pub struct Update {
     pub(crate) contents: Option<Option<Vec<u8>>>,
     pub(crate) metadata: Option<Option<Value>>,
@@ -94,6 +109,14 @@ impl Update {
     pub fn remove_metadata(mut self) -> Self {
         self.metadata = Some(None);
         self
+    }
+}
+
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contents = self.contents.as_ref().map(|change| change.as_deref().map(Hidden::bytes));
+        let metadata = self.metadata.as_ref().map(|change| change.as_ref().map(Hidden::metadata));
+        f.debug_struct("Update").field("contents", &contents).field("metadata", &metadata).finish()
     }
 }
 

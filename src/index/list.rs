@@ -15,6 +15,7 @@ use crate::crypto::random;
 use crate::error::{Error, Fault, Result};
 use crate::id::Hex;
 use crate::keyring::ReadKey;
+use crate::redact::Hidden;
 
 /// The version of cursors.
 const FORMAT: u8 = 1;
@@ -23,13 +24,22 @@ const MAX_PAGE: usize = 10_000;
 const SALT: usize = 24;
 
 /// One page of ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdPage {
     /// Sorted by the bytes of their UTF-8.
     pub ids: Vec<String>,
     /// Where the next page begins; `None` after the last page.
     pub next: Option<Cursor>,
+}
+
+impl fmt::Debug for IdPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdPage")
+            .field("ids", &Hidden::list(self.ids.len()))
+            .field("next", &self.next)
+            .finish()
+    }
 }
 
 /// Where a list continues: opaque, and valid for the index it came from for as long as its secrets

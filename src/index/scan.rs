@@ -8,12 +8,14 @@
 //! Whoever has scanned everything compares the number of records with the signed count: a record
 //! that was dropped from the files does not go unnoticed.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use super::get::open_item;
 use super::{Include, Index};
 use crate::error::{Error, Fault, Result};
 use crate::keyring::ReadKey;
+use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ItemRecord};
 use crate::store::{Family, Snapshot};
@@ -157,7 +159,7 @@ fn visit_batch(
 
 /// One item of a [`for_each`](Index::for_each). A field is `None` if it was not asked for or is not
 /// there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Entry<'a> {
     /// The id.
@@ -170,6 +172,18 @@ pub struct Entry<'a> {
     pub metadata: Option<&'a str>,
     /// The sequence of the commit that wrote this content.
     pub version: u64,
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("id", &Hidden::text(self.id))
+            .field("vector", &self.vector.map(Hidden::vector))
+            .field("contents", &self.contents.map(Hidden::bytes))
+            .field("metadata", &self.metadata.map(Hidden::text))
+            .field("version", &self.version)
+            .finish()
+    }
 }
 
 impl Index<'_> {

@@ -331,15 +331,8 @@ impl Sealer<'_> {
             out.removed = out.removed.saturating_add(old.size());
         }
         out.added = out.added.saturating_add(record.size());
-        let sealed = ITEM.seal(
-            secret,
-            index,
-            epoch,
-            *pseudonym,
-            self.version,
-            record_salt,
-            &record.encode(),
-        );
+        let place = ITEM.place(index, epoch, *pseudonym, self.version);
+        let sealed = ITEM.seal(secret, &place, record_salt, &record.encode());
         out.changes.put(Family::Items, key::item(index, pseudonym), stored.as_deref(), sealed);
         Ok(())
     }

@@ -33,7 +33,8 @@ const PREFIX: usize = 29;
 const DAMAGED: Error = Error::Integrity(Fault::GrantTable);
 
 /// The body of a grant table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) struct Table {
     pub(crate) index: IndexId,
     /// 1 for the first; grows by one with every change of permissions.
@@ -48,7 +49,8 @@ pub(crate) struct Table {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) struct Principal {
     /// `None`: the root.
     pub(crate) user: Option<UserId>,

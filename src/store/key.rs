@@ -115,7 +115,9 @@ fn key(index: IndexId, kind: Kind, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(40);
     out.extend_from_slice(&index.0);
     out.push(kind as u8);
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     out
 }
 

@@ -68,7 +68,7 @@ impl RocksDb {
         }
         let cache = Cache::new_lru_cache(block_cache);
         let families = Family::ALL.map(|family| {
-            ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
+            ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))
         });
         let options = database_options(found == Found::Nothing);
         let db = match access {
@@ -86,7 +86,7 @@ impl RocksDb {
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
-        self.db.cf_handle(family.name()).ok_or(Error::Integrity(Fault::Catalog))
+        self.db.cf_handle(name(family)).ok_or(Error::Integrity(Fault::Catalog))
     }
 }
 
@@ -246,10 +246,21 @@ fn inspect(path: &Path) -> Result<Found> {
     }
     let mut names = DB::list_cf(&Options::default(), path).map_err(|_| not_ours())?;
     names.sort_unstable();
-    let mut expected: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+    let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(family)).collect();
     expected.push("default");
     expected.sort_unstable();
     if names == expected { Ok(Found::Database) } else { Err(not_ours()) }
+}
+
+/// The name of a column family on disk.
+const fn name(family: Family) -> &'static str {
+    match family {
+        Family::Catalog => "catalog",
+        Family::Items => "items",
+        Family::Nodes => "nodes",
+        Family::Attributes => "attributes",
+        Family::Payload => "payload",
+    }
 }
 
 fn create_directory(path: &Path) -> Result<()> {

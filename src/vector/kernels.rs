@@ -108,7 +108,7 @@ fn detect() -> Kernels {
 #[inline]
 fn common_prefix<'a>(a: &'a [f32], b: &'a [f32]) -> (&'a [f32], &'a [f32]) {
     let len = a.len().min(b.len());
-    (&a[..len], &b[..len])
+    (a.split_at(len).0, b.split_at(len).0)
 }
 
 #[cfg(test)]

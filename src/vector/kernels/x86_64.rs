@@ -14,6 +14,7 @@
 //! Cost: bound by two loads a cycle, so by the memory once the data leaves L1.
 
 #![expect(unsafe_code, reason = "SIMD loads take raw pointers; each block says why it holds")]
+#![expect(clippy::indexing_slicing, reason = "the sums are arrays indexed by their own length")]
 
 use super::Kernels;
 
