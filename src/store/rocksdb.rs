@@ -246,7 +246,7 @@ fn inspect(path: &Path) -> Result<Found> {
     }
     let mut names = DB::list_cf(&Options::default(), path).map_err(|_| not_ours())?;
     names.sort_unstable();
-    let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(family)).collect();
+    let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(*family)).collect();
     expected.push("default");
     expected.sort_unstable();
     if names == expected { Ok(Found::Database) } else { Err(not_ours()) }
