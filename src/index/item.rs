@@ -43,6 +43,24 @@ impl Item {
         Self { id: id.into(), vector: vector.into(), contents: None, metadata: None }
     }
 
+    /// The same item under another id.
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The vector.
+    #[must_use]
+    pub fn vector(&self) -> &[f32] {
+        &self.vector
+    }
+
     /// Any bytes; at most [`Options::max_contents`].
     pub fn contents(mut self, contents: impl Into<Vec<u8>>) -> Self {
         self.contents = Some(contents.into());
