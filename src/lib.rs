@@ -39,6 +39,10 @@
 //! - `rocksdb` (default): the storage engine on disk. Without it there are only databases in memory.
 //! - `cli` (default): the `sealvec` program. Library users can do without.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod codec;
 mod commit;
 mod config;
