@@ -1,0 +1,377 @@
+//! The command line: every command and option, and the help that explains them.
+//!
+//! `--user-id` says who is calling, so it may stand before any command and after those that users
+//! run. After `users grant` and `users revoke` it names the user in question instead: these two are
+//! for the holder of the index key, who has no user id.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sealvec::{Cursor, Metric, Permissions, Precision, UserId};
+
+use crate::help;
+use crate::output::Format;
+
+/// Encrypted vector indexes: every command needs a key
+#[derive(Debug, Parser)]
+#[command(name = "sealvec", version, after_help = help::PROGRAM)]
+pub(crate) struct Program {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database and key")]
+pub(crate) struct Global {
+    /// The directory of the database
+    #[arg(long, value_name = "DIR", env = "SEALVEC_DB", global = true)]
+    pub(crate) db: Option<PathBuf>,
+    /// Reads the key from a file
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Reads the key from an open file descriptor (a file or a pipe; 0 is stdin)
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) key_fd: Option<u32>,
+    /// Reads the key from the environment variable of this name
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) key_env: Option<String>,
+    /// Threads for queries and imports; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
+    pub(crate) threads: usize,
+    /// Memory for cached (encrypted) blocks, such as 256M
+    #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
+    pub(crate) block_cache: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database and key")]
+pub(crate) struct Acting {
+    /// Acts as this user, whose key the key is: 32 hexadecimal digits
+    #[arg(long, value_name = "HEX32")]
+    pub(crate) user_id: Option<UserId>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Makes a new key, for an index or for a user
+    Keygen(Keygen),
+    /// Makes an index, and the database if there is none
+    Create(Create),
+    /// Stores vectors and items from files
+    Import(Import),
+    /// Writes all vectors and items to new files, decrypted
+    Export(Export),
+    /// Finds the nearest items
+    Query(Query),
+    /// Shows items by id
+    Get(Items),
+    /// Deletes items by id, all in one step
+    Delete(Items),
+    /// Lists the ids, sorted
+    List(List),
+    /// Shows what an index is and how much it holds
+    Stats(Stats),
+    /// Lists the indexes that the key opens
+    Indexes(Indexes),
+    /// Grants and revokes the rights of users; needs the index key
+    #[command(subcommand)]
+    Users(Users),
+    /// Deletes an index with everything in it; needs the index key
+    Drop(Drop),
+}
+
+impl Command {
+    /// Who acts, if it was said after the command.
+    pub(crate) const fn acting(&self) -> Option<UserId> {
+        match self {
+            Self::Import(args) => args.acting.user_id,
+            Self::Export(args) => args.acting.user_id,
+            Self::Query(args) => args.acting.user_id,
+            Self::Get(args) | Self::Delete(args) => args.acting.user_id,
+            Self::List(args) => args.acting.user_id,
+            Self::Stats(args) => args.acting.user_id,
+            Self::Indexes(args) => args.acting.user_id,
+            Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::KEYGEN)]
+pub(crate) struct Keygen {
+    /// The file to make: 64 hexadecimal digits, readable by its owner only. Never overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::CREATE)]
+pub(crate) struct Create {
+    /// The name of the index
+    pub(crate) name: String,
+    /// Components per vector; taken from the first vector if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) dimension: Option<usize>,
+    /// The distance
+    #[arg(long, value_parser = metrics())]
+    pub(crate) metric: Metric,
+    /// How components are stored; f16 takes half the space and rounds
+    #[arg(long, default_value = "f32", value_parser = precisions())]
+    pub(crate) precision: Precision,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::IMPORT)]
+pub(crate) struct Import {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The vectors, one a row
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) vectors: PathBuf,
+    /// The items, one a line; without it the ids are row numbers from 0
+    #[arg(long, value_name = "Y.jsonl")]
+    pub(crate) items: Option<PathBuf>,
+    /// Replaces items whose id is there already, instead of skipping them
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Items per commit
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch: u32,
+    /// Waits for the disk once at the end, not at every commit
+    #[arg(long)]
+    pub(crate) buffered: bool,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::EXPORT)]
+pub(crate) struct Export {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The file for the vectors, which must not exist
+    #[arg(long, value_name = "OUT.npy")]
+    pub(crate) vectors: PathBuf,
+    /// The file for ids, contents and metadata, which must not exist
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub(crate) items: PathBuf,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::QUERY)]
+#[command(group = clap::ArgGroup::new("wanted").required(true).args(["vectors", "like"]))]
+pub(crate) struct Query {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The query vectors, one a row
+    #[arg(long, value_name = "Q.npy")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Looks for items like this one, which is among the hits itself
+    #[arg(long, value_name = "ID")]
+    pub(crate) like: Option<String>,
+    /// How many hits a query
+    #[arg(long, value_name = "K", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top_k: u32,
+    /// What to show with each hit
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) include: Vec<Field>,
+    /// How the hits are written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: HitFormat,
+    /// Writes to a file, which must not exist, instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Field {
+    /// What was stored with the vector
+    Contents,
+    /// The JSON object stored with the vector
+    Metadata,
+    /// The vector itself
+    Vector,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum HitFormat {
+    /// Text for people
+    #[default]
+    #[value(alias = "text")]
+    Table,
+    /// One line of JSON a query
+    Json,
+    /// An npy file of ids
+    IdsNpy,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::ITEMS)]
+pub(crate) struct Items {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::LIST)]
+pub(crate) struct List {
+    /// The name of the index
+    pub(crate) name: String,
+    /// How many ids; all if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Where to go on: the cursor that came with the last page
+    #[arg(long, value_name = "HEX")]
+    pub(crate) cursor: Option<Cursor>,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The name of the index
+    pub(crate) name: String,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Indexes {
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Users {
+    /// Gives a user rights, in place of any it had
+    Grant(Grant),
+    /// Takes every right from a user
+    Revoke(Revoke),
+    /// Lists the users and their rights
+    List(UserList),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::GRANT)]
+pub(crate) struct Grant {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The user that gets the rights: 32 hexadecimal digits
+    #[arg(long, value_name = "HEX32")]
+    pub(crate) user_id: UserId,
+    /// The file that holds the user's own key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_key_file: PathBuf,
+    /// read, write or read,write
+    #[arg(long, value_name = "RIGHTS")]
+    pub(crate) permissions: Permissions,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The user that loses its rights: 32 hexadecimal digits
+    #[arg(long, value_name = "HEX32")]
+    pub(crate) user_id: UserId,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserList {
+    /// The name of the index
+    pub(crate) name: String,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drop {
+    /// The name of the index
+    pub(crate) name: String,
+    /// Confirms it
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+fn metrics() -> impl TypedValueParser<Value = Metric> {
+    let names = [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct].map(Metric::as_str);
+    PossibleValuesParser::new(names).try_map(|name| Metric::from_name(&name).ok_or("unknown"))
+}
+
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    let names = [Precision::F32, Precision::F16].map(Precision::as_str);
+    PossibleValuesParser::new(names).try_map(|name| Precision::from_name(&name).ok_or("unknown"))
+}
+
+/// A number of bytes, perhaps with K, M or G after it.
+fn size(text: &str) -> Result<usize, &'static str> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (text.get(..text.len() - 1), 10),
+        Some(b'M' | b'm') => (text.get(..text.len() - 1), 20),
+        Some(b'G' | b'g') => (text.get(..text.len() - 1), 30),
+        _ => (Some(text), 0),
+    };
+    let number = digits.and_then(|digits| digits.parse::<usize>().ok());
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or("a size is a number, perhaps with K, M or G after it")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("0", 0), ("17", 17), ("2k", 2048), ("256M", 256 << 20)] {
+            assert_eq!(size(text), Ok(bytes));
+        }
+        for bad in ["", "M", "-1", "1.5G", "99999999999999999999", "99999999999G", "1T"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the help says below the options: formats, examples and exit codes.
+
+pub(crate) const PROGRAM: &str = "\
+Examples:
+  sealvec keygen --out index.key
+  sealvec --db db --key-file index.key create notes --dimension 384 --metric cosine
+  sealvec --db db --key-file index.key import notes --vectors v.npy --items v.jsonl
+  sealvec --db db --key-file index.key query notes --vectors q.npy --top-k 3 --output json
+
+  sealvec --db db --key-file index.key users grant notes \\
+      --user-id a11ce000000000000000000000000001 --user-key-file alice.key --permissions read
+  sealvec --db db --key-file alice.key --user-id a11ce000000000000000000000000001 stats notes
+
+A key is 64 hexadecimal digits. It is stored nowhere: without it nothing can be read.
+Ids and names that begin with \"-\" go after \"--\"; with --like, write --like=-7.
+
+Exit codes:
+  0  done
+  1  anything else, such as a full disk
+  2  a bad argument, input file or key file content
+  3  no key, the wrong key, or a right is missing
+  4  there is no such database, index or item
+  5  it exists already, or the database is in use; a database has one writing process
+  6  stored data is damaged, or of a format version this program does not read
+  7  the index is older than a state already seen, or has two histories";
+
+pub(crate) const IMPORT: &str = "\
+The vectors are a two-dimensional little-endian float16 or float32 array in C order. The items are
+one JSON object a line, in the same order and number:
+  {\"id\": \"doc-7\", \"contents\": \"text\", \"metadata\": {\"page\": 3}}
+Contents that are not text are {\"base64\": \"...\"}; contents and metadata can be left out.
+
+All of both files is checked before anything is written. An import that was interrupted is continued
+by running it again: what is there is skipped.
+
+Examples:
+  sealvec --db db --key-file index.key import notes --vectors v.npy --items v.jsonl
+  sealvec --db db --key-file index.key import notes --vectors v.npy --overwrite --output json";
+
+pub(crate) const QUERY: &str = "\
+json is one line a query: {\"query\":0,\"hits\":[{\"id\":\"doc-7\",\"distance\":0.25}]}
+ids-npy is an int64 array of (queries, top-k) for ids that are whole numbers, filled up with -1.
+
+Examples:
+  sealvec --db db --key-file index.key query notes --vectors q.npy --top-k 3 --output json
+  sealvec --db db --key-file index.key query notes --like doc-7 --include contents
+  sealvec --db db --key-file index.key query notes --vectors q.npy --output ids-npy --out hits.npy";
+
+pub(crate) const GRANT: &str = "\
+Example:
+  sealvec --db db --key-file index.key users grant notes \\
+      --user-id a11ce000000000000000000000000001 --user-key-file alice.key --permissions read,write";
+
+pub(crate) const KEYGEN: &str = "\
+Example:
+  sealvec keygen --out index.key";
+
+pub(crate) const CREATE: &str = "\
+Example:
+  sealvec --db db --key-file index.key create notes --dimension 384 --metric cosine";
+
+pub(crate) const EXPORT: &str = "\
+The files are what import reads; the order of items means nothing.
+
+Example:
+  sealvec --db db --key-file index.key export notes --vectors v.npy --items v.jsonl";
+
+pub(crate) const ITEMS: &str = "\
+Examples, the second with an id that begins with \"-\":
+  sealvec --db db --key-file index.key get notes doc-7 doc-8 --output json
+  sealvec --db db --key-file index.key delete notes -- -7";
+
+pub(crate) const LIST: &str = "\
+With --limit, the cursor of the next page comes on stderr (table) or as \"next\" (json).
+
+Examples:
+  sealvec --db db --key-file index.key list notes
+  sealvec --db db --key-file index.key list notes --limit 100 --output json";

@@ -1,0 +1,123 @@
+//! Items by id: get, delete and list.
+
+use std::io::{self, Write};
+
+use sealvec::{Fetched, Include};
+
+use crate::args::{Items, List};
+use crate::failure::Result;
+use crate::output::{
+    Format, Object, Output, contents, metadata, print_line, print_pairs, quote, short,
+    short_contents, short_vector, vector,
+};
+use crate::session::{Caller, Writing};
+
+/// The most ids that the library gives at once.
+const PAGE: u64 = 10_000;
+/// Items that are held in memory at once.
+const ITEMS: usize = 100;
+/// Characters of contents and metadata that people are shown.
+const SHOWN: usize = 200;
+
+pub(crate) fn get(caller: &Caller, args: &Items) -> Result<()> {
+    let index = caller.reading(&args.name)?;
+    let mut out = Output::stdout();
+    for ids in args.ids.chunks(ITEMS) {
+        for found in index.get(ids, Include::ALL)? {
+            match args.output {
+                Format::Json => writeln!(out, "{}", item_json(&found))?,
+                Format::Table => item_text(&mut out, &found)?,
+            }
+        }
+    }
+    out.finish()
+}
+
+fn item_json(found: &Fetched) -> String {
+    let item = found.item.as_ref();
+    Object::new()
+        .text("id", &found.id)
+        .field("found", item.is_some())
+        .field("contents", contents(item.and_then(|item| item.contents.as_deref())))
+        .field("metadata", metadata(item.and_then(|item| item.metadata.as_ref())))
+        .field("vector", vector(item.and_then(|item| item.vector.as_deref())))
+        .end()
+}
+
+fn item_text(out: &mut Output, found: &Fetched) -> io::Result<()> {
+    let Some(item) = &found.item else { return writeln!(out, "{}\n  not found", found.id) };
+    writeln!(out, "{}", found.id)?;
+    if let Some(contents) = &item.contents {
+        writeln!(out, "  contents  {}", short_contents(contents, SHOWN))?;
+    }
+    if let Some(metadata) = &item.metadata {
+        writeln!(out, "  metadata  {}", short(&metadata.to_string(), SHOWN))?;
+    }
+    if let Some(vector) = &item.vector {
+        writeln!(out, "  vector    {}", short_vector(vector))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn delete(caller: &Caller, args: &Items) -> Result<()> {
+    let Writing { db, index } = caller.writing(&args.name)?;
+    let report = index.delete(&args.ids)?;
+    db.close()?;
+    match args.output {
+        Format::Json => print_line(
+            &Object::new()
+                .field("deleted", report.deleted)
+                .field("missing", report.missing)
+                .field("item_count", report.item_count)
+                .field("total_size_bytes", report.total_size_bytes)
+                .text("etag", &report.etag.to_string())
+                .end(),
+        ),
+        Format::Table => print_pairs(&[
+            ("deleted", report.deleted.to_string()),
+            ("missing", report.missing.to_string()),
+            ("items", report.item_count.to_string()),
+            ("size in bytes", report.total_size_bytes.to_string()),
+            ("etag", report.etag.to_string()),
+        ]),
+    }
+}
+
+/// Prints the ids page by page, so that memory does not grow with the index.
+pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
+    let index = caller.reading(&args.name)?;
+    let mut out = Output::stdout();
+    let json = args.output == Format::Json;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    let mut cursor = args.cursor.clone();
+    if json {
+        write!(out, "{{\"ids\":[")?;
+    }
+    let mut comma = "";
+    while left > 0 {
+        let limit = usize::try_from(left.min(PAGE)).unwrap_or(1);
+        let page = index.list_ids(limit, cursor.as_ref())?.value;
+        left = left.saturating_sub(page.ids.len() as u64);
+        for id in &page.ids {
+            if json {
+                write!(out, "{comma}{}", quote(id))?;
+                comma = ",";
+            } else {
+                writeln!(out, "{id}")?;
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if json {
+        let next = cursor.map_or_else(|| "null".into(), |cursor| format!("\"{cursor}\""));
+        writeln!(out, "],\"next\":{next}}}")?;
+    } else if let Some(cursor) = cursor {
+        out.flush()?;
+        // Not part of the answer, and no reason to fail if nobody reads it.
+        let _ = writeln!(io::stderr(), "more: go on with --cursor {cursor}");
+    }
+    out.finish()
+}
