@@ -360,6 +360,7 @@ mod tests {
 
     use super::*;
 
+    // Asks for debug assertions: under --release it checks nothing.
     #[test]
     fn the_command_line_is_consistent() {
         Program::command().debug_assert();

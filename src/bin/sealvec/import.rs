@@ -241,7 +241,7 @@ fn progress(what: &'static str, rows: u64) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(Some(rows), target).with_message(what);
     match ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}") {
-        Ok(style) => bar.with_style(style),
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }
 }

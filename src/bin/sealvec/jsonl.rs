@@ -67,7 +67,8 @@ impl<R: BufRead + Seek> Lines<R> {
 }
 
 fn parse(line: &[u8]) -> Result<Line, String> {
-    if line.trim_ascii().is_empty() {
+    let line = line.trim_ascii_end();
+    if line.is_empty() {
         return Err("is empty; one JSON object a line is wanted".into());
     }
     let value = serde_json::from_slice(line).map_err(|error| {
@@ -155,7 +156,7 @@ mod tests {
         for (bad, said) in [
             ("", "empty"),
             ("  ", "empty"),
-            ("{\"id\": \"hidden\"", "middle"),
+            ("{\"id\": \"hidden\"", "middle of a value (column 15)"),
             ("{\"id\": hidden}", "not JSON (column 8)"),
             ("{\"id\": \"hidden\"} x", "not JSON"),
             ("{\"id\": \"\u{1}hidden\"}", "not JSON"),

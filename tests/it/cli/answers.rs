@@ -1,0 +1,208 @@
+//! What get, delete, list, stats and query answer.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::{Cli, npy, npy_with};
+
+/// An index of the numbers 0 to 9, on a line.
+fn numbers() -> Cli {
+    let cli = Cli::new();
+    cli.owner("create notes --metric euclidean --dimension 1").ok();
+    let rows: Vec<[f32; 1]> = (0u8..10).map(|x| [x.into()]).collect();
+    cli.write("rows.npy", npy(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>()));
+    cli.owner("import notes --vectors rows.npy").ok();
+    cli
+}
+
+#[test]
+fn get_shows_everything_or_that_there_is_nothing() {
+    let cli = Cli::with_notes();
+    let found = cli.owner("get notes b nope a c a --output json").lines();
+    let wanted = [
+        json!({"id": "b", "found": true, "contents": {"base64": "/wA="}, "metadata": null,
+               "vector": [0.0, 2.5]}),
+        json!({"id": "nope", "found": false, "contents": null, "metadata": null, "vector": null}),
+        json!({"id": "a", "found": true, "contents": "text \u{1b}[31m\nmore",
+               "metadata": {"n": [1, "x"]}, "vector": [1.0, 0.0]}),
+        json!({"id": "c", "found": true, "contents": null, "metadata": null,
+               "vector": [-0.1, -4.0]}),
+    ];
+    assert_eq!(found[..4], wanted);
+    assert_eq!(found[4], wanted[2]);
+    let text = cli.owner("get notes a b nope").ok();
+    assert!(text.contains("text  [31m more") && text.contains("(2 bytes)"), "{text}");
+    assert!(text.contains("not found") && !text.contains('\u{1b}'), "{text}");
+    cli.owner("get notes ..").fails(2);
+}
+
+#[test]
+fn ids_that_look_like_options() {
+    let cli = Cli::new();
+    cli.owner("create --metric euclidean -- -notes").ok();
+    cli.write("v.npy", npy(&[&[1.0], &[2.0]]));
+    cli.write("i.jsonl", "{\"id\": \"-a\"}\n{\"id\": \"--output\"}\n");
+    cli.owner("import --vectors v.npy --items i.jsonl -- -notes").ok();
+    assert_eq!(cli.owner("list -- -notes").ok(), "--output\n-a\n");
+    let found = cli.owner("get --output json -- -notes -a --output").lines();
+    assert!(found.iter().all(|found| found["found"] == true));
+    let hits = cli.owner("query --output json --like=-a --top-k 1 -- -notes").json();
+    assert_eq!(hits["hits"][0]["id"], "-a");
+    let report = cli.owner("delete --output json -- -notes -a --output").json();
+    assert_eq!(report["deleted"], 2);
+    cli.owner("drop --yes -- -notes").ok();
+}
+
+#[test]
+fn delete_reports_what_it_did_and_left() {
+    let cli = Cli::with_notes();
+    let report = cli.owner("delete notes a nope b a --output json").json();
+    let (count, etag) = cli.state();
+    let fields: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["deleted", "etag", "item_count", "missing", "total_size_bytes"]);
+    assert_eq!((&report["deleted"], &report["missing"]), (&json!(2), &json!(1)));
+    assert_eq!((&report["item_count"], &report["etag"]), (&json!(count), &json!(etag)));
+    assert_eq!(count, 1);
+    // One id byte and a vector of two f32.
+    assert_eq!(report["total_size_bytes"], 9);
+    let again = cli.owner("delete notes a --output json").json();
+    assert_eq!((&again["deleted"], &again["etag"]), (&json!(0), &json!(etag)));
+    assert!(cli.owner("delete notes c").ok().contains("deleted"));
+}
+
+#[test]
+fn list_goes_through_all_ids_or_a_page() {
+    let cli = numbers();
+    let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    assert_eq!(cli.owner("list notes").ok().lines().collect::<Vec<_>>(), all);
+    let answer = cli.owner("list notes --output json").json();
+    assert_eq!(answer, json!({"ids": all, "next": null}));
+
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    for expected in [4, 4, 2] {
+        let page = cli.owner(&format!("list notes --limit 4 --output json {cursor}")).json();
+        let ids = page["ids"].as_array().unwrap();
+        assert_eq!(ids.len(), expected);
+        seen.extend(ids.iter().map(|id| id.as_str().unwrap().to_owned()));
+        cursor = page["next"].as_str().map(|next| format!("--cursor {next}")).unwrap_or_default();
+    }
+    assert_eq!((seen, cursor.as_str()), (all, ""));
+
+    let run = cli.owner("list notes --limit 2");
+    assert_eq!((run.code, &run.out[..]), (0, &b"0\n1\n"[..]));
+    let cursor = run.err.split_whitespace().last().unwrap();
+    let rest = cli.owner(&format!("list notes --cursor {cursor}")).ok();
+    assert_eq!(rest.lines().next(), Some("2"));
+}
+
+#[test]
+fn stats_say_what_the_index_is() {
+    let cli = Cli::new();
+    cli.owner("create notes --metric inner-product --precision f16").ok();
+    let empty = cli.owner("stats notes --output json").json();
+    assert_eq!((&empty["dimension"], &empty["item_count"]), (&Value::Null, &json!(0)));
+    cli.write("v.npy", npy(&[&[1.0, 2.0]]));
+    cli.owner("import notes --vectors v.npy").ok();
+    let stats = cli.owner("stats notes --output json").json();
+    let wanted = json!({
+        "name": "notes", "dimension": 2, "metric": "inner-product", "precision": "f16",
+        "item_count": 1, "total_size_bytes": 5, "permissions": "root",
+        "etag": stats["etag"], "version_token": stats["version_token"],
+    });
+    assert_eq!(stats, wanted);
+    assert_eq!(stats["etag"].as_str().unwrap().len(), 64);
+    assert_ne!(stats["etag"], empty["etag"]);
+    let text = cli.owner("stats notes").ok();
+    assert!(text.contains("items          1\n"), "{text}");
+}
+
+#[test]
+fn queries_answer_in_order() {
+    let cli = numbers();
+    // More queries than run in one pass.
+    let rows: Vec<[f32; 1]> = (0u8..70).map(|x| [f32::from(x % 10) + 0.1]).collect();
+    cli.write("q.npy", npy(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>()));
+    let answers = cli.owner("query notes --vectors q.npy --top-k 2 --output json").lines();
+    assert_eq!(answers.len(), 70);
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["query"], number);
+        assert_eq!(answer["hits"].as_array().unwrap().len(), 2);
+        assert_eq!(answer["hits"][0]["id"], (number % 10).to_string());
+        assert_eq!(answer["hits"][0].as_object().unwrap().len(), 2);
+    }
+    let first = cli.owner("query notes --vectors q.npy --top-k 1 --output json").ok();
+    let first = first.lines().next().unwrap();
+    assert_eq!(first, r#"{"query":0,"hits":[{"id":"0","distance":0.1}]}"#);
+
+    cli.owner("query notes --vectors q.npy --top-k 2 --output ids-npy --out hits.npy").ok();
+    let file = fs::read(cli.path("hits.npy")).unwrap();
+    let data = &file[file.len() - 70 * 2 * 8..];
+    assert!(String::from_utf8_lossy(&file[..128]).contains("'<i8'"));
+    assert!(String::from_utf8_lossy(&file[..128]).contains("(70, 2)"));
+    let ids: Vec<i64> = data.as_chunks().0.iter().map(|id| i64::from_le_bytes(*id)).collect();
+    assert_eq!(ids[..6], [0, 1, 1, 2, 2, 3]);
+    cli.owner("query notes --vectors q.npy --output ids-npy --out hits.npy").fails(5);
+    assert_eq!(fs::read(cli.path("hits.npy")).unwrap(), file);
+
+    // Fewer hits than asked for, to stdout.
+    let run = cli.owner("query notes --like 9 --top-k 12 --output ids-npy");
+    let data = &run.out[run.out.len() - 12 * 8..];
+    let ids: Vec<i64> = data.as_chunks().0.iter().map(|id| i64::from_le_bytes(*id)).collect();
+    assert_eq!(ids, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, -1, -1]);
+
+    cli.owner("query notes --like 99").fails(4);
+    cli.write("none.npy", npy_with("<f4", "(0, 1)", &[]));
+    assert_eq!(cli.owner("query notes --vectors none.npy --output json").ok(), "");
+}
+
+#[test]
+fn queries_include_what_was_asked_for() {
+    let cli = Cli::with_notes();
+    let query = "query notes --like a --top-k 2 --include contents,metadata,vector";
+    let answer = cli.owner(&format!("{query} --output json")).json();
+    let wanted = json!({"id": "a", "distance": 0.0, "contents": "text \u{1b}[31m\nmore",
+                        "metadata": {"n": [1, "x"]}, "vector": [1.0, 0.0]});
+    assert_eq!(answer["hits"][0], wanted);
+    assert_eq!(answer["hits"][1]["contents"], json!({"base64": "/wA="}));
+    assert_eq!(answer["hits"][1]["metadata"], Value::Null);
+    let text = cli.owner(query).ok();
+    assert!(text.starts_with("query 0\n    1      0.000000  a  text  [31m more"), "{text}");
+
+    let said = cli.owner("query notes --like a --output ids-npy").err;
+    assert!(said.contains("whole number"), "{said}");
+    cli.owner("query notes --like a --output ids-npy --out hits.npy").fails(2);
+    assert!(!cli.path("hits.npy").exists());
+    cli.owner("query notes --like a --output json --out hits.json").ok();
+    assert_eq!(fs::read_to_string(cli.path("hits.json")).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_bad_query_file_gives_no_answer_at_all() {
+    let cli = Cli::new();
+    cli.owner("create notes --metric cosine --dimension 1").ok();
+    let mut rows = vec![&[1.0][..]; 100];
+    rows[99] = &[0.0];
+    cli.write("zero.npy", npy(&rows));
+    let said = cli.owner("query notes --vectors zero.npy --output json").fails(2);
+    assert!(said.contains("zero.npy: row 99 (counted from 0)"), "{said}");
+    rows[99] = &[f32::INFINITY];
+    cli.write("infinite.npy", npy(&rows));
+    cli.owner("query notes --vectors infinite.npy").fails(2);
+    cli.write("wide.npy", npy(&[&[1.0, 2.0]]));
+    cli.owner("query notes --vectors wide.npy").fails(2);
+    cli.owner("query notes --vectors nowhere.npy").fails(2);
+    cli.owner("query notes --vectors db").fails(2);
+}
+
+#[test]
+fn nobody_reading_the_answer_is_no_error() {
+    let cli = Cli::with_notes();
+    let line = format!("--db db --key-file index.key get notes {}", "a ".repeat(3000));
+    let mut command = cli.command(&line);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let run: super::Run = child.wait_with_output().unwrap().into();
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+}
