@@ -216,7 +216,7 @@ impl Names {
     }
 }
 
-fn extract(salt: &[&[u8]], key: &[u8; 32]) -> Secret {
+fn extract(salt: &[&[u8]], key: &[u8]) -> Secret {
     let salt = salt.concat();
     let (mut prk, _) = Hkdf::<Sha256>::extract(Some(&salt), key);
     let secret = Secret::new(prk.into());
@@ -233,8 +233,25 @@ fn expander(prk: &Secret) -> Hkdf<Sha256> {
 fn expand<const N: usize>(prk: &Hkdf<Sha256>, info: &[&[u8]]) -> [u8; N] {
     const { assert!(N <= 64) }
     let mut out = [0; N];
-    prk.expand_multi_info(info, &mut out).expect("at most 64 bytes");
+    expand_into(prk, info, &mut out).expect("at most 64 bytes");
     out
+}
+
+fn expand_into(prk: &Hkdf<Sha256>, info: &[&[u8]], out: &mut [u8]) -> Option<()> {
+    prk.expand_multi_info(info, out).ok()
+}
+
+/// Lets the published vectors run through the same Extract and Expand; returns the PRK.
+#[cfg(test)]
+pub(super) fn hkdf_raw(
+    salt: &[&[u8]],
+    key: &[u8],
+    info: &[&[u8]],
+    out: &mut [u8],
+) -> Option<Secret> {
+    let prk = extract(salt, key);
+    expand_into(&expander(&prk), info, out)?;
+    Some(prk)
 }
 
 fn committed(prk: &Hkdf<Sha256>, info: &[&[u8]]) -> (Key, [u8; 32]) {

@@ -54,13 +54,16 @@ impl KeyPair {
 
     /// Signs `prefix | body`. `None` if the public key is not a point: a broken wrap.
     pub(crate) fn sign(&self, what: Signed, body: &[u8]) -> Option<[u8; SIGNATURE]> {
+        self.sign_message(&[what.prefix(), body].concat())
+    }
+
+    fn sign_message(&self, message: &[u8]) -> Option<[u8; SIGNATURE]> {
         let public = VerifyingKey::from_bytes(&self.public).ok()?;
         // RFC 8032, 5.1.5: the expanded secret key is SHA-512 of the seed.
         let expanded: Zeroizing<[u8; 64]> =
             Zeroizing::new(Sha512::digest(self.seed.expose()).into());
         let secret = ExpandedSecretKey::from_bytes(&expanded);
-        let message = [what.prefix(), body].concat();
-        Some(raw_sign::<Sha512>(&secret, &message, &public).to_bytes())
+        Some(raw_sign::<Sha512>(&secret, message, &public).to_bytes())
     }
 }
 
@@ -109,6 +112,11 @@ mod tests {
         assert_eq!(pair.sign(Signed::Table, b"x").unwrap(), plain.sign(&message).to_bytes());
     }
 
+    /// Lets the published vectors run through the same signing.
+    pub(crate) fn sign_raw(pair: &KeyPair, message: &[u8]) -> [u8; 64] {
+        pair.sign_message(message).unwrap()
+    }
+
     /// Lets the published vectors run through the same verification.
     pub(crate) fn verify_raw(public: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
         verify_message(public, message, signature)
@@ -116,4 +124,4 @@ mod tests {
 }
 
 #[cfg(test)]
-pub(crate) use tests::verify_raw;
+pub(crate) use tests::{sign_raw, verify_raw};
