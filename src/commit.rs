@@ -18,9 +18,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::codec::{Reader, Writer};
-use crate::crypto::kdf::{Purpose, ReadSecret, Signed};
+use crate::crypto::kdf::{Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
-use crate::crypto::sethash::{Element, SetHash};
+use crate::crypto::sethash::{self, Element, SetHash};
 use crate::crypto::sign::{KeyPair, SIGNATURE};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, IndexId, UserId, VersionToken};
@@ -247,6 +247,38 @@ pub(crate) fn read(
     Ok(Unverified { head: Head { commit, hash }, body, signature })
 }
 
+/// Seals the body of a commit with its signature. `salt` must be fresh.
+fn seal(
+    commit: &Commit,
+    mut body: Vec<u8>,
+    signature: &[u8; SIGNATURE],
+    secret: &ReadSecret,
+    salt: &Salt,
+) -> Vec<u8> {
+    let Commit { index, sequence, epoch, .. } = *commit;
+    body.extend_from_slice(signature);
+    let place = SHAPE.place(index, epoch, key::number_id(sequence), sequence);
+    SHAPE.seal(secret, &place, salt, &body)
+}
+
+/// Seals a commit with any signature: for golden vectors and forgeries.
+#[cfg(test)]
+pub(crate) fn seal_raw(
+    commit: &Commit,
+    signature: &[u8; SIGNATURE],
+    secret: &ReadSecret,
+    salt: &Salt,
+) -> Vec<u8> {
+    seal(commit, commit.encode(), signature, secret, salt)
+}
+
+/// The stored bytes of the set-hash record.
+pub(crate) fn set_value(set: &SetHash) -> Vec<u8> {
+    let mut out = Writer::with_capacity(1 + sethash::STATE);
+    out.u8(SET_FORMAT).bytes(&set.to_bytes());
+    out.finish()
+}
+
 /// The stored bytes of the head record.
 pub(crate) fn head_value(sequence: u64) -> Vec<u8> {
     let mut out = Writer::with_capacity(9);
@@ -364,20 +396,15 @@ impl Draft {
         let Self { changes: Changes { changes, delta }, mut set } = self;
         set.merge(&delta);
         commit.set_hash = set.digest();
-        let (index, sequence, epoch) = (commit.index, commit.sequence, commit.epoch);
-        let mut body = commit.encode();
+        let (index, sequence) = (commit.index, commit.sequence);
+        let body = commit.encode();
         let hash = Signed::Commit.hash(&body);
         let signature = signer.sign(Signed::Commit, &body).ok_or(Error::Integrity(Fault::Wrap))?;
-        body.extend_from_slice(&signature);
-        let id = key::number_id(sequence);
-        let place = SHAPE.place(index, epoch, id, sequence);
-        let stored = SHAPE.seal(secret, &place, &random()?, &body);
+        let stored = seal(&commit, body, &signature, secret, &random()?);
 
         let mut batch = Batch { changes, expect: None };
         batch.put(Family::Catalog, key::commit(index, sequence), stored);
-        let mut state = Writer::with_capacity(2049);
-        state.u8(SET_FORMAT).bytes(&set.to_bytes());
-        batch.put(Family::Catalog, key::set_hash(index), state.finish());
+        batch.put(Family::Catalog, key::set_hash(index), set_value(&set));
         batch.put(Family::Catalog, key::head(index), head_value(sequence));
         batch.expect = Some(Expect { key: key::head(index), value: expected });
         Ok((batch, Head { commit, hash }))

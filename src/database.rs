@@ -152,9 +152,7 @@ impl Database {
         }
         let id = IndexId(random()?);
         let (mut batch, sequence) = first_batch(id, name, index_key, config, engine.limits())?;
-        let mut record = Writer::with_capacity(17);
-        record.u8(NAME_FORMAT).bytes(&id.0);
-        batch.put(Family::Catalog, name_key.clone(), record.finish());
+        batch.put(Family::Catalog, name_key.clone(), encode_name(id));
         batch.expect = Some(Expect { key: name_key, value: None });
         match self.shared.commit(&*engine, id, sequence, batch, Durability::Synced) {
             Err(Error::Conflict) => Err(Error::AlreadyExists),
@@ -323,6 +321,12 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
+pub(crate) fn encode_name(id: IndexId) -> Vec<u8> {
+    let mut record = Writer::with_capacity(17);
+    record.u8(NAME_FORMAT).bytes(&id.0);
+    record.finish()
+}
+
 fn decode_name(record: &[u8]) -> Result<IndexId> {
     let mut reader = Reader::new(record);
     match reader.u8() {
@@ -338,6 +342,12 @@ fn decode_name(record: &[u8]) -> Result<IndexId> {
     }
     let id = reader.array().map(IndexId);
     reader.finish().and(id).ok_or(Error::Integrity(Fault::Catalog))
+}
+
+pub(crate) fn encode_record(db_salt: &[u8; 32]) -> Vec<u8> {
+    let mut record = Writer::with_capacity(40);
+    record.bytes(MAGIC).u8(FORMAT).bytes(db_salt);
+    record.finish()
 }
 
 /// The database salt, if the database has been made.
@@ -365,10 +375,8 @@ fn read_record(snapshot: &dyn Snapshot) -> Result<Option<[u8; 32]>> {
 
 fn write_record(engine: &dyn Engine) -> Result<[u8; 32]> {
     let db_salt = random()?;
-    let mut record = Writer::with_capacity(40);
-    record.bytes(MAGIC).u8(FORMAT).bytes(&db_salt);
     let mut batch = Batch::default();
-    batch.put(Family::Catalog, key::database(), record.finish());
+    batch.put(Family::Catalog, key::database(), encode_record(&db_salt));
     batch.expect = Some(Expect { key: key::database(), value: None });
     engine.commit(batch, Durability::Synced)?;
     Ok(db_salt)

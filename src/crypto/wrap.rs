@@ -59,7 +59,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// Goes into key derivation and AAD.
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let Self { index, locator, right, permissions, grant } = self;
         let mut out = Writer::with_capacity(43);
         out.u8(FORMAT).bytes(&index.0).bytes(&locator.0);

@@ -10,7 +10,7 @@
 use crate::codec::{Reader, Writer};
 use crate::config::{IndexConfig, MAX_DIMENSION};
 use crate::crypto::aead::Cipher;
-use crate::crypto::kdf::{Locator, Place, Purpose, Salt, Signed};
+use crate::crypto::kdf::{Locator, Place, Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
 use crate::crypto::sign::{KeyPair, PublicKey, SIGNATURE};
 use crate::error::{Error, Fault, Result};
@@ -174,21 +174,43 @@ impl Table {
         secrets: &Epochs,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut body = self.encode();
+        let body = self.encode();
         let signature = root.sign(Signed::Table, &body).ok_or(DAMAGED)?;
-        body.extend_from_slice(&signature);
+        let secret = secrets.get(self.epoch()).ok_or(DAMAGED)?;
+        self.seal_signed(body, &signature, secret, &random()?, limit).ok_or(DAMAGED)
+    }
+
+    /// Seals the body with its signature. `salt` must be fresh.
+    fn seal_signed(
+        &self,
+        mut body: Vec<u8>,
+        signature: &[u8; SIGNATURE],
+        secret: &ReadSecret,
+        salt: &Salt,
+        limit: usize,
+    ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        body.extend_from_slice(signature);
         let epoch = self.epoch();
-        let salt: Salt = random()?;
         let place = place(self.index, epoch, self.number);
-        let secret = secrets.get(epoch).ok_or(DAMAGED)?;
-        let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, &salt));
+        let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, salt));
         let mut prefix = Writer::with_capacity(PREFIX);
-        prefix.u8(FORMAT).u32(epoch).bytes(&salt);
+        prefix.u8(FORMAT).u32(epoch).bytes(salt);
         let prefix = prefix.finish();
-        let parts = seal_parts(&cipher, FIELD, &place.bytes(), &prefix, &body, limit);
-        let parts = parts.ok_or(DAMAGED)?;
+        let parts = seal_parts(&cipher, FIELD, &place.bytes(), &prefix, &body, limit)?;
         let numbered = (0u32..).zip(parts);
-        Ok(numbered.map(|(n, part)| (key::table(self.index, self.number, n), part)).collect())
+        Some(numbered.map(|(n, part)| (key::table(self.index, self.number, n), part)).collect())
+    }
+
+    /// Seals a table with any signature: for golden vectors and forgeries.
+    #[cfg(test)]
+    pub(crate) fn seal_raw(
+        &self,
+        signature: &[u8; SIGNATURE],
+        secret: &ReadSecret,
+        salt: &Salt,
+        limit: usize,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.seal_signed(self.encode(), signature, secret, salt, limit).unwrap()
     }
 }
 

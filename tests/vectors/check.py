@@ -1,0 +1,368 @@
+#!/usr/bin/env python3
+"""Derives and opens everything in golden.txt from the written format, without the library's code.
+
+Needs Python 3.9 and the package `cryptography` (AES-256-GCM and Ed25519 only); HKDF and HMAC are
+spelled out on hashlib, and BLAKE3 is at the end of this file. Exit status 0: every line of the file
+was checked and holds.
+
+    python3 tests/vectors/check.py
+"""
+
+import hashlib
+import hmac
+import pathlib
+import struct
+import sys
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+def read_lines(path):
+    values = {}
+    for line in path.read_text(encoding="ascii").splitlines():
+        if line and not line.startswith("#"):
+            name, _, value = line.partition(" = ")
+            assert name not in values, name
+            values[name] = bytes.fromhex(value)
+    return values
+
+
+FILE = read_lines(pathlib.Path(__file__).with_name("golden.txt"))
+CHECKED = set()
+
+
+def given(name):
+    """An input: taken as it is."""
+    CHECKED.add(name)
+    return FILE[name]
+
+
+def check(name, found):
+    """A result: what was derived here must be what the file says."""
+    assert FILE[name] == found, f"{name}\n file {FILE[name].hex()}\n here {found.hex()}"
+    CHECKED.add(name)
+
+
+def u8(n):
+    return struct.pack(">B", n)
+
+
+def u16(n):
+    return struct.pack(">H", n)
+
+
+def u32(n):
+    return struct.pack(">I", n)
+
+
+def u64(n):
+    return struct.pack(">Q", n)
+
+
+def ramp(first, count):
+    return bytes((first + i) % 256 for i in range(count))
+
+
+# --- HKDF-SHA256 (RFC 5869) and the labels ---------------------------------------------------
+
+def label(text):
+    return b"sealvec/1/" + text.encode() + b"\0"
+
+
+def extract(salt, key):
+    return hmac.new(salt, key, hashlib.sha256).digest()
+
+
+def expand(prk, info, length):
+    out, block, counter = b"", b"", 1
+    while len(out) < length:
+        block = hmac.new(prk, block + info + bytes([counter]), hashlib.sha256).digest()
+        out, counter = out + block, counter + 1
+    return out[:length]
+
+
+def pseudonymous(key, name, text):
+    return hmac.new(key, label(name) + u32(len(text)) + text, hashlib.sha256).digest()[:16]
+
+
+def committed(prk, name, header, salt):
+    both = expand(prk, label(name) + header + salt, 64)
+    return both[:32], both[32:]
+
+
+def place(kind, logical_id, version, epoch=2):
+    return u8(1) + INDEX + u32(epoch) + u8(kind) + logical_id + u64(version)
+
+
+def single_use(purpose, at, salt):
+    return expand(READ_SECRET, label(purpose) + at + salt, 32)
+
+
+def nonce(field, part, last):
+    return u8(field) + u32(part) + u8(last) + bytes(6)
+
+
+WHOLE = bytes(12)
+
+
+def open_whole(key, aad, sealed):
+    return AESGCM(key).decrypt(WHOLE, sealed, aad)
+
+
+def open_parts(key, field, aad, prefix, values):
+    plain = b""
+    for part, value in enumerate(values):
+        assert value.startswith(prefix)
+        last = part + 1 == len(values)
+        plain += AESGCM(key).decrypt(nonce(field, part, last), value[len(prefix):], aad)
+    return plain
+
+
+def parts(name):
+    found = []
+    while f"{name}.{len(found)}" in FILE:
+        found.append(given(f"{name}.{len(found)}"))
+    return found
+
+
+def key(kind, *rest):
+    return INDEX + u8(kind) + b"".join(rest)
+
+
+INDEX = given("input.index_id")
+USER = given("input.user_id")
+READ_SECRET = given("input.read_secret.2")
+OLD_READ_SECRET = given("input.read_secret.1")
+NAME_SECRET = given("input.name_secret")
+SALT = given("input.salt")
+ITEM_ID = given("input.item_id")
+INDEX_NAME = given("input.index_name")
+VECTOR = given("input.vector")
+WRITER = Ed25519PrivateKey.from_private_bytes(given("input.writer_seed"))
+assert VECTOR == struct.pack("<3f", 0.5, -1.25, 3.0)
+
+
+def public(private):
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def main():
+    # Derivations.
+    root_prk = extract(label("extract/root") + INDEX, given("input.index_key"))
+    user_prk = extract(label("extract/user") + INDEX + USER, given("input.user_key"))
+    root_locator = expand(root_prk, label("locator"), 16)
+    locator = expand(user_prk, label("locator"), 16)
+    check("root_prk", root_prk)
+    check("user_prk", user_prk)
+    check("root_locator", root_locator)
+    check("user_locator", locator)
+
+    def wrap_header(right):
+        return u8(1) + INDEX + locator + u8(right) + u8(3) + u64(5)
+
+    check("wrap_header", wrap_header(1))
+    wrap_key, commitment = committed(user_prk, "wrap", wrap_header(1), SALT)
+    check("wrap_key", wrap_key)
+    check("wrap_commitment", commitment)
+    root_seed = expand(root_prk, label("root-sign"), 32)
+    root_signer = Ed25519PrivateKey.from_private_bytes(root_seed)
+    check("root_sign_seed", root_seed)
+    check("root_sign_public", public(root_signer))
+    roster_place = expand(root_prk, label("roster-place") + USER, 16)
+    check("roster_place", roster_place)
+    roster_header = u8(1) + INDEX + roster_place
+    roster_key, commitment = committed(root_prk, "roster", roster_header, SALT)
+    check("roster_key", roster_key)
+    check("roster_commitment", commitment)
+    pseudonym = pseudonymous(NAME_SECRET, "pseudonym", ITEM_ID)
+    db_salt = given("input.db_salt")
+    name_place = pseudonymous(db_salt, "name", INDEX_NAME)
+    check("pseudonym", pseudonym)
+    check("name_place", name_place)
+    at = place(0x20, pseudonym, 258)
+    check("place", at)
+    for purpose in ["record", "payload", "commit", "table"]:
+        check(f"single_use.{purpose}", single_use(purpose, at, SALT))
+    check("cursor_key", expand(READ_SECRET, label("cursor") + INDEX + SALT, 32))
+    check("commit_hash.abc", hashlib.sha256(label("commit-hash") + b"abc").digest())
+    check("table_hash.abc", hashlib.sha256(label("table-hash") + b"abc").digest())
+
+    # Wraps and roster: header | salt | commitment | sealed.
+    secrets = u8(2) + u32(2) + READ_SECRET + u32(1) + OLD_READ_SECRET + NAME_SECRET
+    secrets += public(root_signer)
+    seed = given("input.writer_seed")
+    for name, right, salt, plain in [
+        ("wrap.read", 1, ramp(0x01, 24), secrets),
+        ("wrap.write", 2, ramp(0x02, 24), secrets + seed + public(WRITER)),
+    ]:
+        stored = given(name)
+        wrap_key, commitment = committed(user_prk, "wrap", wrap_header(right), salt)
+        assert stored[:67] == u8(1) + u8(right) + u8(3) + u64(5) + salt + commitment, name
+        assert open_whole(wrap_key, wrap_header(right), stored[67:]) == plain, name
+        check(f"{name}.key", key(0x13, locator, u8(right)))
+    stored, salt = given("roster"), ramp(0x03, 24)
+    roster_key, commitment = committed(root_prk, "roster", roster_header, salt)
+    assert stored[:57] == u8(1) + salt + commitment
+    assert open_whole(roster_key, roster_header, stored[57:]) == USER + locator + user_prk
+    check("roster.key", key(0x14, roster_place))
+
+    # Grant table.
+    forever = 2**64 - 1
+    body = u8(1) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
+    body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(2) + u32(2) + u32(1) + u32(2)
+    body += u8(0) + bytes(16) + root_locator + u8(7) + u64(1)
+    body += u8(1) + public(WRITER) + u64(1) + u64(forever)
+    body += u8(1) + USER + locator + u8(1) + u64(5) + u8(0) + bytes(32) + u64(9) + u64(10)
+    check("table.body", body)
+    table_hash = hashlib.sha256(label("table-hash") + body).digest()
+    check("table.hash", table_hash)
+    signature = root_signer.sign(label("table-signature") + body)
+    check("table.signature", signature)
+    salt, number = ramp(0x04, 24), bytes(8) + u64(5)
+    at = place(0x12, number, 5)
+    prefix = u8(1) + u32(2) + salt
+    values = parts("table.sealed")
+    opened = open_parts(single_use("table", at, salt), 4, at, prefix, values)
+    assert opened == body + signature
+    for part in range(len(values)):
+        assert len(values[part]) <= 200
+        check(f"table.key.{part}", key(0x12, u64(5), u32(part)))
+
+    # Commit.
+    body = u8(1) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
+    body += u8(1) + USER + u64(5) + u64(3) + u64(400) + u64(7) + u32(3) + ramp(0x22, 32)
+    body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2) + ramp(0x33, 16)
+    body += u64(1_700_000_000_000)
+    check("commit.body", body)
+    check("commit.hash", hashlib.sha256(label("commit-hash") + body).digest())
+    check("commit.writer_public", public(WRITER))
+    signature = WRITER.sign(label("commit-signature") + body)
+    check("commit.signature", signature)
+    check("commit.key", key(0x11, u64(258)))
+    stored, salt = given("commit.sealed"), ramp(0x05, 24)
+    at = place(0x11, bytes(8) + u64(258), 258)
+    assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+    assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
+
+    # Item: payload values, then the record that names them.
+    salt = ramp(0x06, 24)
+    payload_key = single_use("payload", place(0x50, pseudonym, 258), salt)
+    record = u16(len(ITEM_ID)) + ITEM_ID + u64(6) + u64(258) + u32(2) + salt
+    record += u8(2) + u64(3) + u64(4)
+    for field, kind, name in [(1, 0x50, "vector"), (2, 0x51, "contents"), (3, 0x52, "metadata")]:
+        values = parts(f"payload.{name}")
+        plain = open_parts(payload_key, field, place(kind, pseudonym, 258), u8(1), values)
+        assert plain == given(f"input.{name}"), name
+        for part, value in enumerate(values):
+            assert len(value) <= 40
+            check(f"payload.{name}.key.{part}", key(kind, pseudonym, u32(part)))
+        digest = blake3(b"".join(values))
+        check(f"payload.{name}.hash", digest)
+        record += u8(1) + u32(len(plain)) + u32(len(values)) + digest
+    check("item.plain", record)
+    check("item.key", key(0x20, pseudonym))
+    stored, salt = given("item.sealed"), ramp(0x07, 24)
+    at = place(0x20, pseudonym, 258)
+    assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+    assert open_whole(single_use("record", at, salt), at, stored[37:]) == record
+
+    # Set hash: 1,024 big-endian numbers, added modulo 2^16.
+    state = add([0] * 1024, element(key(0x20, pseudonym), stored))
+    check("set_hash.element_digest", blake3(struct.pack(">1024H", *state)))
+    state = add(state, element(key(0x20, ramp(0, 16)), b"value one"))
+    state = add(state, element(key(0x20, ramp(1, 16)), b"value two"))
+    check("set_hash.digest", blake3(struct.pack(">1024H", *state)))
+    check("set_hash.record", u8(1) + struct.pack(">1024H", *state))
+    check("set_hash.key", key(0x15))
+
+    # Records in clear.
+    check("head.key", key(0x10))
+    check("head.record", u8(1) + u64(258))
+    check("name.key", bytes(16) + u8(1) + name_place)
+    check("name.record", u8(1) + INDEX)
+    check("database.key", bytes(17))
+    check("database.record", b"sealvec" + u8(1) + db_salt)
+
+    left = sorted(set(FILE) - CHECKED)
+    assert not left, f"in golden.txt but not checked here: {left}"
+    print(f"{len(CHECKED)} lines of golden.txt hold")
+
+
+def element(record_key, value):
+    stream = blake3(
+        record_key + blake3(value), length=2048, context=b"sealvec/1/set-element"
+    )
+    return struct.unpack(">1024H", stream)
+
+
+def add(state, other):
+    return [(a + b) % 65536 for a, b in zip(state, other)]
+
+
+# --- BLAKE3, hash and derive-key modes, after section 5.1 of its paper ------------------------
+
+IV = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19]
+PERMUTATION = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8]
+CHUNK_START, CHUNK_END, PARENT, ROOT, CONTEXT, MATERIAL = 1, 2, 4, 8, 32, 64
+MIXES = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+         (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
+
+
+def compress(chaining, block, counter, length, flags):
+    s = chaining + IV[:4] + [counter & 0xFFFFFFFF, counter >> 32, length, flags]
+    m = list(struct.unpack("<16I", block.ljust(64, b"\0")))
+    for _ in range(7):
+        for i, (a, b, c, d) in enumerate(MIXES):
+            for word, turn_d, turn_b in [(m[2 * i], 16, 12), (m[2 * i + 1], 8, 7)]:
+                s[a] = (s[a] + s[b] + word) & 0xFFFFFFFF
+                s[d] = turn(s[d] ^ s[a], turn_d)
+                s[c] = (s[c] + s[d]) & 0xFFFFFFFF
+                s[b] = turn(s[b] ^ s[c], turn_b)
+        m = [m[i] for i in PERMUTATION]
+    return [s[i] ^ s[i + 8] for i in range(8)] + [s[i + 8] ^ chaining[i] for i in range(8)]
+
+
+def turn(word, by):
+    return (word >> by | word << (32 - by)) & 0xFFFFFFFF
+
+
+def tree(key_words, data, counter, mode):
+    """The last compression of a subtree, not yet done: (chaining, block, counter, length, flags)."""
+    if len(data) <= 1024:
+        blocks = [data[i:i + 64] for i in range(0, len(data), 64)] or [b""]
+        chaining = key_words
+        for i, block in enumerate(blocks):
+            flags = mode | (CHUNK_START if i == 0 else 0)
+            if i + 1 == len(blocks):
+                return chaining, block, counter, len(block), flags | CHUNK_END
+            chaining = compress(chaining, block, counter, 64, flags)[:8]
+    chunks = (len(data) - 1) // 1024
+    left = 1024 << (chunks.bit_length() - 1)
+    sides = [(data[:left], counter), (data[left:], counter + left // 1024)]
+    words = [w for side, n in sides for w in compress(*tree(key_words, side, n, mode))[:8]]
+    return key_words, struct.pack("<16I", *words), 0, 64, mode | PARENT
+
+
+def blake3(data, length=32, context=None):
+    key_words, mode = IV, 0
+    if context is not None:
+        derived = squeeze(tree(IV, context, 0, CONTEXT), 32)
+        key_words, mode = list(struct.unpack("<8I", derived)), MATERIAL
+    return squeeze(tree(key_words, data, 0, mode), length)
+
+
+def squeeze(last, length):
+    chaining, block, _, size, flags = last
+    out = b""
+    while len(out) < length:
+        words = compress(chaining, block, len(out) // 64, size, flags | ROOT)
+        out += struct.pack("<16I", *words)
+    return out[:length]
+
+
+assert blake3(b"").hex() == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+
+if __name__ == "__main__":
+    sys.exit(main())
