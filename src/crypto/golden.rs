@@ -112,7 +112,7 @@ fn golden_vectors_hold() {
     let table_hash = put_table(&mut lines, &inputs);
     put_commit(&mut lines, &inputs, table_hash);
     let item = put_item(&mut lines, &inputs);
-    put_set_hash(&mut lines, &inputs, item);
+    put_set_hash(&mut lines, &inputs, &item);
     put_plain_records(&mut lines, &inputs);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/golden.txt");
@@ -373,14 +373,14 @@ fn put_item(lines: &mut Lines, inputs: &Inputs) -> (Vec<u8>, Vec<u8>) {
     (key::item(index, &pseudonym), sealed)
 }
 
-fn put_set_hash(lines: &mut Lines, inputs: &Inputs, item: (Vec<u8>, Vec<u8>)) {
+fn put_set_hash(lines: &mut Lines, inputs: &Inputs, (at, value): &(Vec<u8>, Vec<u8>)) {
     lines.section(
         "The set hash: the digest of the set that holds only the item record above, and the stored\n\
          record and digest of the set of it and of `value one` and `value two` at the pseudonyms\n\
          00..0f and 01..10 of the index.",
     );
     let mut set = SetHash::empty();
-    set.add(&Element::new(&item.0, &item.1));
+    set.add(&Element::new(at, value));
     lines.put("set_hash.element_digest", set.digest());
     set.add(&Element::new(&key::item(inputs.index, &ramp(0)), b"value one"));
     set.add(&Element::new(&key::item(inputs.index, &ramp(1)), b"value two"));

@@ -84,6 +84,9 @@ fn verify_message(public: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE
 }
 
 #[cfg(test)]
+pub(crate) use tests::{sign_raw, verify_raw};
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -122,6 +125,3 @@ mod tests {
         verify_message(public, message, signature)
     }
 }
-
-#[cfg(test)]
-pub(crate) use tests::{sign_raw, verify_raw};

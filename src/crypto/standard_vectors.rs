@@ -1,8 +1,8 @@
 //! Published test vectors, through the library's own functions and not beside them.
 //!
 //! - Wycheproof: AES-256-GCM with 96-bit nonces and 128-bit tags, HKDF-SHA256, Ed25519.
-//! - RFC 5869 appendix A, RFC 8032 section 7.1, the AES-256 cases of McGrew and Viega's GCM paper
-//!   (also in NIST's submission), and the first BLAKE3 vectors.
+//! - RFC 5869 appendix A, RFC 8032 section 7.1, the AES-256 cases of the GCM proposal to NIST
+//!   (test cases 13 to 16), and the first BLAKE3 vectors.
 //!
 //! Every loop counts what it ran and insists on the number that the set is known to hold, so a
 //! filter that skips cases fails.
