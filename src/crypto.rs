@@ -32,6 +32,8 @@ pub(crate) mod wrap;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod single_use;
+#[cfg(test)]
 mod standard_vectors;
 
 use std::fmt;

@@ -118,6 +118,13 @@ impl Database {
         Self::with_engine(Box::new(Memory::new(limits(&options))), options)
     }
 
+    /// A database on an engine that misbehaves.
+    #[cfg(test)]
+    pub(crate) fn with_test_engine(engine: Box<dyn Engine>, options: Options) -> Result<Self> {
+        options.check()?;
+        Self::with_engine(engine, options)
+    }
+
     fn with_engine(engine: Box<dyn Engine>, options: Options) -> Result<Self> {
         let found = read_record(&*engine.snapshot())?;
         let db_salt = match found {

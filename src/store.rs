@@ -15,6 +15,8 @@ pub(crate) mod rocksdb;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod tampering;
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,0 +1,114 @@
+//! An engine for tests: the in-memory one, shared with whoever holds the files.
+//!
+//! A [`Tampering`] is cheap to clone; one clone goes into the database, the other stays with the
+//! test and does what an attacker with the files, a restored backup or a failing disk would do.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::memory::Memory;
+use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot};
+use crate::config::Options;
+use crate::database::Database;
+use crate::error::{Error, Result};
+
+/// Everything that a family holds, in key order.
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The engine, and the hands on it.
+#[derive(Clone)]
+pub(crate) struct Tampering {
+    memory: Arc<Memory>,
+    failures: Arc<Mutex<Vec<Error>>>,
+}
+
+impl Tampering {
+    pub(crate) fn new() -> Self {
+        let memory = Arc::new(Memory::new(Limits { value: 4 << 10 }));
+        Self { memory, failures: Arc::default() }
+    }
+
+    /// A database on these bytes that has seen nothing yet: a process that just started.
+    pub(crate) fn open(&self) -> Database {
+        let options = Options::new().threads(1);
+        Database::with_test_engine(Box::new(self.clone()), options).unwrap()
+    }
+
+    /// The commits to come fail with these errors, last first, and apply nothing.
+    pub(crate) fn fail_next(&self, errors: &[Error]) {
+        self.failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Option<Vec<u8>> {
+        self.memory.snapshot().get(family, key).unwrap()
+    }
+
+    pub(crate) fn put(&self, family: Family, key: &[u8], value: &[u8]) {
+        self.apply(vec![Change::Put(family, key.to_vec(), value.to_vec())]);
+    }
+
+    pub(crate) fn delete(&self, family: Family, key: &[u8]) {
+        self.apply(vec![Change::Delete(family, key.to_vec())]);
+    }
+
+    /// Every key of a family that starts with `prefix`, with its value.
+    pub(crate) fn under(&self, family: Family, prefix: &[u8]) -> Pairs {
+        let mut found = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            found.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        self.memory.snapshot().scan(family, prefix, prefix, &mut visit).unwrap();
+        found
+    }
+
+    /// A copy of everything: a backup of the directory.
+    pub(crate) fn copy(&self) -> Vec<(Family, Pairs)> {
+        Family::ALL.map(|family| (family, self.under(family, &[]))).into()
+    }
+
+    /// Puts back the families of a copy, whole.
+    pub(crate) fn restore(&self, copy: &[(Family, Pairs)]) {
+        for (family, pairs) in copy {
+            let now = self.under(*family, &[]).into_iter();
+            let mut changes: Vec<_> = now.map(|(key, _)| Change::Delete(*family, key)).collect();
+            let old = pairs.iter().cloned();
+            changes.extend(old.map(|(key, value)| Change::Put(*family, key, value)));
+            self.apply(changes);
+        }
+    }
+
+    /// Applies changes with no condition.
+    pub(crate) fn apply(&self, changes: Vec<Change>) {
+        let batch = Batch { changes, expect: None };
+        self.memory.commit(batch, Durability::Synced).unwrap();
+    }
+}
+
+impl Engine for Tampering {
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        self.memory.snapshot()
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
+        let failure = self.failures.lock().unwrap().pop();
+        failure.map_or_else(|| self.memory.commit(batch, durability), Err)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.memory.flush()
+    }
+
+    fn purge(&self, prefix: &[u8]) -> Result<()> {
+        self.memory.purge(prefix)
+    }
+
+    fn checkpoint(&self, directory: &Path) -> Result<()> {
+        self.memory.checkpoint(directory)
+    }
+
+    fn limits(&self) -> Limits {
+        self.memory.limits()
+    }
+}
