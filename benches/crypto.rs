@@ -4,6 +4,14 @@
 //! which they allow because they know nothing of storage.
 
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    reason = "a bench that fails may stop"
+)]
 
 #[path = "../src"]
 mod src {

@@ -3,6 +3,15 @@
 //! `cargo bench --bench index`. One thread unless said; 256 MiB block cache; no plaintext is cached.
 //! `benches/price.rs` sets the writes beside a plain RocksDB.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    reason = "a bench that fails may stop"
+)]
+
 mod support;
 
 use std::hint::black_box;

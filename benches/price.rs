@@ -4,6 +4,15 @@
 //! `cargo bench --bench price` prints the table of docs/design.md. Medians; 256 MiB block cache;
 //! items are WordNet glosses with 384-dimensional f32 vectors from `data/`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    reason = "a bench that fails may stop"
+)]
+
 mod support;
 
 use std::hint::black_box;

@@ -42,11 +42,15 @@ async fn query(
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Failure> {
     with_index(database, name, &headers, move |index| {
-        let numbers = body["vector"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let numbers = array(&body, "vector");
         #[expect(clippy::cast_possible_truncation, reason = "vectors are f32")]
         let vector: Vec<f32> =
             numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN) as f32).collect();
-        let top_k = body["top_k"].as_u64().and_then(|k| usize::try_from(k).ok()).unwrap_or(10);
+        let top_k = body
+            .get("top_k")
+            .and_then(Value::as_u64)
+            .and_then(|k| usize::try_from(k).ok())
+            .unwrap_or(10);
         let hits = index.query(&vector).top_k(top_k).run()?;
         let version = hits.version.to_string();
         let hits: Vec<Value> =
@@ -63,8 +67,7 @@ async fn delete(
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, Failure> {
     with_index(database, name, &headers, move |index| {
-        let ids = body["ids"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
+        let ids: Vec<&str> = array(&body, "ids").iter().filter_map(Value::as_str).collect();
         let report = index.delete(&ids)?;
         Ok(json!({
             "deleted": report.deleted,
@@ -74,6 +77,10 @@ async fn delete(
         }))
     })
     .await
+}
+
+fn array<'a>(body: &'a Value, field: &str) -> &'a [Value] {
+    body.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Takes the caller's key from the headers and runs one call under it on a blocking thread.

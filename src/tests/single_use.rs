@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::aead::{Cipher, WHOLE, part_nonce, recorder};
-use super::{IndexKey, KeyContext, UserKey};
 use crate::config::IndexConfig;
+use crate::crypto::aead::{Cipher, WHOLE, part_nonce, recorder};
+use crate::crypto::{IndexKey, KeyContext, UserKey};
 use crate::error::{Error, Result};
 use crate::id::{Permissions, UserId};
 use crate::index::{Include, Index, Item, Update};

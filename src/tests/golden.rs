@@ -11,13 +11,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::kdf::{self, Names, Place, Prk, Purpose, ReadSecret, Signed};
-use super::sethash::{Element, SetHash};
-use super::sign::KeyPair;
-use super::wrap::{self, Header, Right, Secrets};
-use super::{IndexKey, Secret, UserKey};
 use crate::commit::{self, Commit, Operation};
 use crate::config::IndexConfig;
+use crate::crypto::kdf::{self, Names, Place, Prk, Purpose, ReadSecret, Signed};
+use crate::crypto::sethash::{Element, SetHash};
+use crate::crypto::sign::KeyPair;
+use crate::crypto::wrap::{self, Header, Right, Secrets};
+use crate::crypto::{IndexKey, Secret, UserKey};
 use crate::database;
 use crate::id::{Hex, IndexId, ItemNumber, NodeId, Permissions, UserId};
 use crate::keyring::roster;

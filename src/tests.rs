@@ -1,0 +1,5 @@
+//! Tests that see inside and span layers, so that no one layer can hold them.
+
+mod golden;
+mod single_use;
+mod standard_vectors;
