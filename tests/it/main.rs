@@ -1,6 +1,13 @@
 //! The one integration-test binary: each binary links the storage engine, so there is one.
 
-#[cfg(test)]
-#[cfg(all(feature = "cli", feature = "rocksdb"))]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers outside test functions fail the way tests do"
+)]
+
 mod cli;
-mod lifecycle;
+mod permissions;
+mod support;

@@ -1,0 +1,484 @@
+//! Who may do what: one table, and every way to call.
+//!
+//! [`row`] says for every operation what each standing gets. The matrix test runs every operation
+//! for every principal (several principals share a standing: there are many ways to be a stranger)
+//! through every kind of handle, each in a fresh world, and compares outcome and state afterwards.
+//! The handles include ones that were open, and ones whose key was bound, before the rights
+//! changed, and `with_key` on a handle with the root's key bound, which must not be fallen back to.
+//!
+//! The table is complete by construction: `match` is exhaustive over operations, and another test
+//! compares the operations with the public methods found in the sources.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sealvec::{
+    Database, Error, Include, Index, IndexConfig, Item, KeyContext, Metric, Needs, Permissions,
+    Result, Update,
+};
+
+use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
+
+const OTHER: &str = "other";
+const OTHER_ROOT: u8 = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Ok,
+    /// The list of indexes comes back without this one.
+    Unlisted,
+    MissingKey,
+    WrongKey,
+    Denied(Needs),
+    /// The method takes a key, so there is no call without one.
+    NoSuchCall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Root,
+    ReadWrite,
+    Read,
+    Write,
+    Stranger,
+    Keyless,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Describe,
+    Count,
+    Get,
+    Query,
+    QueryBatch,
+    ListIds,
+    ForEach,
+    Upsert,
+    Update,
+    Delete,
+    Grant,
+    Revoke,
+    Users,
+    LoadIndex,
+    ListIndexes,
+    DeleteIndex,
+}
+
+const OPERATIONS: [Operation; 16] = [
+    Operation::Describe,
+    Operation::Count,
+    Operation::Get,
+    Operation::Query,
+    Operation::QueryBatch,
+    Operation::ListIds,
+    Operation::ForEach,
+    Operation::Upsert,
+    Operation::Update,
+    Operation::Delete,
+    Operation::Grant,
+    Operation::Revoke,
+    Operation::Users,
+    Operation::LoadIndex,
+    Operation::ListIndexes,
+    Operation::DeleteIndex,
+];
+
+/// The table: root, read+write, read, write, stranger, no key.
+const fn row(operation: Operation) -> [Expected; 6] {
+    use Expected::{Denied, MissingKey, NoSuchCall, Ok, Unlisted, WrongKey};
+    const NO_READ: Expected = Denied(Needs::Read);
+    const NO_WRITE: Expected = Denied(Needs::Write);
+    const NO_ROOT: Expected = Denied(Needs::Root);
+    match operation {
+        Operation::Describe => [Ok, Ok, Ok, Ok, WrongKey, MissingKey],
+        Operation::Count
+        | Operation::Get
+        | Operation::Query
+        | Operation::QueryBatch
+        | Operation::ListIds
+        | Operation::ForEach => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
+        Operation::Upsert | Operation::Update | Operation::Delete => {
+            [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey]
+        }
+        Operation::Grant | Operation::Revoke | Operation::Users => {
+            [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, MissingKey]
+        }
+        Operation::LoadIndex => [Ok, Ok, Ok, Ok, WrongKey, NoSuchCall],
+        Operation::ListIndexes => [Ok, Ok, Ok, Ok, Unlisted, NoSuchCall],
+        Operation::DeleteIndex => [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, NoSuchCall],
+    }
+}
+
+const fn expected(operation: Operation, standing: Standing) -> Expected {
+    let [root, read_write, read, write, stranger, keyless] = row(operation);
+    match standing {
+        Standing::Root => root,
+        Standing::ReadWrite => read_write,
+        Standing::Read => read,
+        Standing::Write => write,
+        Standing::Stranger => stranger,
+        Standing::Keyless => keyless,
+    }
+}
+
+/// The methods that need no key: they answer from nothing that is sealed.
+const NEED_NO_KEY: [&str; 12] = [
+    "Database::checkpoint",
+    "Database::close",
+    "Database::create_index",
+    "Database::flush",
+    "Database::in_memory",
+    "Database::in_memory_with",
+    "Database::open",
+    "Database::open_index",
+    "Database::open_read_only",
+    "Index::name",
+    "Index::with_durability",
+    "Index::with_key",
+];
+
+const fn method(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Describe => "Index::describe",
+        Operation::Count => "Index::count",
+        Operation::Get => "Index::get",
+        Operation::Query => "Index::query",
+        Operation::QueryBatch => "Index::query_batch",
+        Operation::ListIds => "Index::list_ids",
+        Operation::ForEach => "Index::for_each",
+        Operation::Upsert => "Index::upsert",
+        Operation::Update => "Index::update",
+        Operation::Delete => "Index::delete",
+        Operation::Grant => "Index::grant",
+        Operation::Revoke => "Index::revoke",
+        Operation::Users => "Index::users",
+        Operation::LoadIndex => "Database::load_index",
+        Operation::ListIndexes => "Database::list_indexes",
+        Operation::DeleteIndex => "Database::delete_index",
+    }
+}
+
+/// A caller: name, standing, and the key it comes with.
+type Principal = (&'static str, Standing, fn() -> Option<KeyContext>);
+
+const PRINCIPALS: [Principal; 17] = [
+    ("root", Standing::Root, || Some(root(ROOT))),
+    ("reader and writer", Standing::ReadWrite, || Some(user(1, 1))),
+    ("reader", Standing::Read, || Some(user(2, 2))),
+    ("writer", Standing::Write, || Some(user(3, 3))),
+    ("revoked", Standing::Stranger, || Some(user(4, 4))),
+    ("granted less", Standing::Read, || Some(user(5, 5))),
+    ("granted more", Standing::ReadWrite, || Some(user(10, 10))),
+    ("granted anew, old key", Standing::Stranger, || Some(user(6, 6))),
+    ("granted anew, new key", Standing::ReadWrite, || Some(user(6, 66))),
+    ("revoked and granted", Standing::Write, || Some(user(11, 11))),
+    ("unknown user", Standing::Stranger, || Some(user(99, 99))),
+    ("known id, wrong key", Standing::Stranger, || Some(user(1, 2))),
+    ("known key, wrong id", Standing::Stranger, || Some(user(99, 1))),
+    ("wrong index key", Standing::Stranger, || Some(root(99))),
+    ("root of another index", Standing::Stranger, || Some(root(OTHER_ROOT))),
+    ("user of another index", Standing::Stranger, || Some(user(9, 9))),
+    ("no key", Standing::Keyless, || None),
+];
+
+/// How the handle is come by.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// `load_index` now.
+    Loaded,
+    /// `load_index` before rights changed, if the key opened the index then.
+    LoadedBefore,
+    /// `open_index` now, then `with_key`.
+    Opened,
+    /// `open_index` before the first grant, then `with_key`.
+    OpenedBefore,
+    /// `with_key` on a handle with the root's key bound.
+    OverRoot,
+}
+
+const WAYS: [Way; 5] =
+    [Way::Loaded, Way::LoadedBefore, Way::Opened, Way::OpenedBefore, Way::OverRoot];
+
+struct World {
+    db: Database,
+    /// Opened before the first grant.
+    early: Index<'static>,
+    /// Loaded by the principal before the last changes.
+    before: Option<Index<'static>>,
+    root: Index<'static>,
+}
+
+impl World {
+    fn new(key: fn() -> Option<KeyContext>) -> Self {
+        let db = Database::in_memory_with(small()).unwrap();
+        let config = IndexConfig::new(Metric::Euclidean);
+        let early = db.create_index(NAME, &index_key(ROOT), config).unwrap();
+        db.create_index(OTHER, &index_key(OTHER_ROOT), config).unwrap();
+        let root_of = |name, seed| db.load_index(name, root(seed)).unwrap();
+        let root = root_of(NAME, ROOT);
+        root.upsert(&[Item::new("a", [1.0, 0.0]), Item::new("b", [0.0, 1.0])]).unwrap();
+        let grant = |id, key, permissions| {
+            root.grant(user_id(id), &user_key(key), permissions).unwrap();
+        };
+        grant(1, 1, Permissions::READ_WRITE);
+        grant(2, 2, Permissions::READ);
+        grant(3, 3, Permissions::WRITE);
+        for id in [4, 5, 6, 11] {
+            grant(id, id, Permissions::READ_WRITE);
+        }
+        grant(10, 10, Permissions::READ);
+        let other = root_of(OTHER, OTHER_ROOT);
+        other.grant(user_id(9), &user_key(9), Permissions::READ_WRITE).unwrap();
+
+        let before = key().and_then(|key| db.load_index(NAME, key).ok());
+        assert!(root.revoke(user_id(4)).unwrap());
+        grant(5, 5, Permissions::READ);
+        grant(6, 66, Permissions::READ_WRITE);
+        grant(10, 10, Permissions::READ_WRITE);
+        assert!(root.revoke(user_id(11)).unwrap());
+        grant(11, 11, Permissions::WRITE);
+        Self { db, early, before, root }
+    }
+
+    /// `None`: there is no such handle for this principal.
+    fn handle<'k>(
+        &self,
+        way: Way,
+        key: Option<&'k KeyContext>,
+        own: Option<KeyContext>,
+    ) -> Option<Index<'k>> {
+        match (way, key) {
+            (Way::Loaded, Some(_)) => self.db.load_index(NAME, own?).ok(),
+            (Way::LoadedBefore, _) => self.before.clone(),
+            (Way::Opened, Some(key)) => Some(self.db.open_index(NAME).unwrap().with_key(key)),
+            (Way::OpenedBefore, Some(key)) => Some(self.early.with_key(key)),
+            (Way::OverRoot, Some(key)) => Some(self.root.with_key(key)),
+            (Way::Opened, None) => Some(self.db.open_index(NAME).unwrap()),
+            (Way::OpenedBefore, None) => Some(self.early.clone()),
+            (Way::Loaded | Way::OverRoot, None) => None,
+        }
+    }
+
+    /// What a refused call must leave as it was.
+    fn state(&self) -> String {
+        format!("{:?} {:?}", self.root.describe(), self.root.users())
+    }
+}
+
+/// Runs an operation that would succeed with the right. `own` is for methods that take the key.
+fn run(
+    operation: Operation,
+    db: &Database,
+    index: &Index<'_>,
+    own: Option<KeyContext>,
+) -> Result<Expected> {
+    let vector = [1.0, 0.0];
+    match operation {
+        Operation::Describe => index.describe().map(drop),
+        Operation::Count => index.count().map(drop),
+        Operation::Get => index.get(&["a"], Include::ALL).map(drop),
+        Operation::Query => index.query(&vector).run().map(drop),
+        Operation::QueryBatch => index.query_batch([&vector[..]]).run().map(drop),
+        Operation::ListIds => index.list_ids(10, None).map(drop),
+        Operation::ForEach => index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop),
+        Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),
+        Operation::Update => index.update("a", Update::new().contents("x")).map(drop),
+        Operation::Delete => index.delete(&["a"]).map(drop),
+        Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ),
+        Operation::Revoke => index.revoke(user_id(1)).map(drop),
+        Operation::Users => index.users().map(drop),
+        Operation::LoadIndex => match own {
+            Some(own) => db.load_index(NAME, own).map(drop),
+            None => return Ok(Expected::NoSuchCall),
+        },
+        Operation::ListIndexes => match own {
+            Some(own) if db.list_indexes(&own)?.iter().any(|name| name == NAME) => Ok(()),
+            Some(_) => return Ok(Expected::Unlisted),
+            None => return Ok(Expected::NoSuchCall),
+        },
+        Operation::DeleteIndex => match own {
+            Some(own) => db.delete_index(NAME, &own),
+            None => return Ok(Expected::NoSuchCall),
+        },
+    }
+    .map(|()| Expected::Ok)
+}
+
+fn outcome(result: Result<Expected>) -> Expected {
+    match result {
+        Ok(outcome) => outcome,
+        Err(Error::MissingKey) => Expected::MissingKey,
+        Err(Error::WrongKey) => Expected::WrongKey,
+        Err(Error::PermissionDenied { needs }) => Expected::Denied(needs),
+        Err(error) => panic!("not a question of rights: {error:?}"),
+    }
+}
+
+#[test]
+fn every_principal_gets_what_the_table_says_on_every_handle() {
+    let (mut cells, mut allowed) = (0, BTreeSet::new());
+    for (name, standing, key) in PRINCIPALS {
+        let borrowed = key();
+        for operation in OPERATIONS {
+            let expected = expected(operation, standing);
+            for way in WAYS {
+                let world = World::new(key);
+                let Some(index) = world.handle(way, borrowed.as_ref(), key()) else { continue };
+                let before = world.state();
+                let found = outcome(run(operation, &world.db, &index, key()));
+                assert_eq!(found, expected, "{name}: {operation:?}, {way:?}");
+                if found == Expected::Ok {
+                    allowed.insert(method(operation));
+                } else {
+                    assert_eq!(world.state(), before, "{name}: {operation:?}, {way:?}");
+                }
+                cells += 1;
+            }
+        }
+    }
+    // The positive control: nothing is refused to everybody.
+    assert_eq!(allowed.len(), OPERATIONS.len());
+    println!("{cells} cells");
+    assert!(cells > 1000);
+}
+
+#[test]
+fn every_public_method_has_a_row_or_needs_no_key() {
+    let mut found = BTreeSet::new();
+    for text in sources("src").values() {
+        let mut of = None;
+        for line in text.lines() {
+            if line.starts_with('}') {
+                of = None;
+            } else if line.starts_with("impl") && !line.contains(" for ") {
+                let of_type = |name: &str| line.split([' ', '<', '{']).any(|word| word == name);
+                of = ["Index", "Database"].into_iter().find(|name| of_type(name));
+            }
+            let Some(of) = of else { continue };
+            let declared = ["    pub fn ", "    pub const fn "];
+            if let Some(rest) = declared.iter().find_map(|start| line.strip_prefix(start)) {
+                let name = rest.split(['(', '<']).next().unwrap();
+                found.insert(format!("{of}::{name}"));
+            }
+        }
+    }
+    let mut known: BTreeSet<String> = OPERATIONS.iter().map(|o| method(*o).to_owned()).collect();
+    assert_eq!(known.len(), OPERATIONS.len());
+    known.extend(NEED_NO_KEY.map(str::to_owned));
+    assert_eq!(found, known, "give the method a row, or say that it needs no key");
+}
+
+#[test]
+fn a_refused_write_says_the_same_whether_or_not_the_item_exists() {
+    let world = World::new(|| None);
+    for caller in [user(2, 2), user(4, 4)] {
+        let index = world.early.with_key(&caller);
+        let of = |id: &str| {
+            [
+                index.delete(&[id]).unwrap_err(),
+                index.upsert(&[Item::new(id, [1.0, 2.0])]).unwrap_err(),
+                index.update(id, Update::new().contents("x")).unwrap_err(),
+            ]
+        };
+        let (there, missing) = (of("a"), of("zz"));
+        assert_eq!(there, missing);
+        assert_eq!(there.map(|e| e.to_string()), missing.map(|e| e.to_string()));
+    }
+}
+
+/// Each operation that takes arguments, with arguments that are refused.
+fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> {
+    let bad = [f32::NAN; 2];
+    let entries = [
+        ("get", Needs::Read, index.get(&[""], Include::ALL).map(drop)),
+        ("query", Needs::Read, index.query(&bad).run().map(drop)),
+        ("query, top_k 0", Needs::Read, index.query(&[1.0, 0.0]).top_k(0).run().map(drop)),
+        ("query_batch", Needs::Read, index.query_batch([&bad[..]]).run().map(drop)),
+        ("list_ids", Needs::Read, index.list_ids(0, None).map(drop)),
+        ("upsert", Needs::Write, index.upsert(&[Item::new("", bad)]).map(drop)),
+        ("update", Needs::Write, index.update("a", Update::new()).map(drop)),
+        ("update, id", Needs::Write, index.update("", Update::new().contents("x")).map(drop)),
+        ("delete", Needs::Write, index.delete(&[".."]).map(drop)),
+    ];
+    entries.into_iter().map(|(name, needs, result)| (name, needs, result.unwrap_err())).collect()
+}
+
+#[test]
+fn the_key_is_judged_before_the_arguments() {
+    let world = World::new(|| None);
+    let (reader, writer, stranger) = (user(2, 2), user(3, 3), user(4, 4));
+    for (name, _, error) in run_badly(&world.root) {
+        assert_eq!(error.code(), "invalid_argument", "{name}");
+    }
+    for (name, _, error) in run_badly(&world.early) {
+        assert_eq!(error, Error::MissingKey, "{name}");
+    }
+    for (name, _, error) in run_badly(&world.early.with_key(&stranger)) {
+        assert_eq!(error, Error::WrongKey, "{name}");
+    }
+    for (caller, right) in [(&reader, Needs::Read), (&writer, Needs::Write)] {
+        for (name, needs, error) in run_badly(&world.early.with_key(caller)) {
+            if needs == right {
+                assert_eq!(error.code(), "invalid_argument", "{name}");
+            } else {
+                assert_eq!(error, Error::PermissionDenied { needs }, "{name}");
+            }
+        }
+    }
+    // A call that would do nothing is refused too.
+    let refused = Error::PermissionDenied { needs: Needs::Write };
+    let reading = world.early.with_key(&reader);
+    assert_eq!(reading.upsert(&[]).unwrap_err(), refused);
+    assert_eq!(reading.delete::<&str>(&[]).unwrap_err(), refused);
+    let writing = world.early.with_key(&writer);
+    let refused = Error::PermissionDenied { needs: Needs::Read };
+    assert_eq!(writing.get::<&str>(&[], Include::NONE).unwrap_err(), refused);
+    assert_eq!(writing.query_batch([]).run().unwrap_err(), refused);
+}
+
+#[test]
+fn a_missing_index_is_missing_before_any_key_is_looked_at() {
+    for (name, standing, key) in PRINCIPALS {
+        let world = World::new(key);
+        let borrowed = key();
+        let handles: Vec<Index<'_>> =
+            WAYS.iter().filter_map(|way| world.handle(*way, borrowed.as_ref(), key())).collect();
+        world.db.delete_index(NAME, &root(ROOT)).unwrap();
+        for operation in OPERATIONS {
+            let unlisted = matches!(operation, Operation::ListIndexes);
+            let callable = expected(operation, standing) != Expected::NoSuchCall;
+            for index in handles.iter().filter(|_| callable) {
+                let found = run(operation, &world.db, index, key());
+                let expected =
+                    if unlisted { Ok(Expected::Unlisted) } else { Err(Error::IndexNotFound) };
+                assert_eq!(found, expected, "{name}: {operation:?}");
+            }
+        }
+        for (call, _, error) in handles.iter().flat_map(run_badly) {
+            assert_eq!(error, Error::IndexNotFound, "{name}: {call}");
+        }
+    }
+}
+
+#[test]
+fn a_grant_names_the_rights_that_describe_reports() {
+    let world = World::new(|| None);
+    let permissions = |key: &KeyContext| world.early.with_key(key).describe().unwrap().permissions;
+    assert_eq!(permissions(&user(1, 1)), Permissions::READ_WRITE);
+    assert_eq!(permissions(&user(2, 2)), Permissions::READ);
+    assert_eq!(permissions(&user(3, 3)), Permissions::WRITE);
+    let all = permissions(&root(ROOT));
+    assert!(all.read() && all.write() && all != Permissions::READ_WRITE);
+    let listed: Vec<_> = world.root.users().unwrap();
+    let ids: Vec<u8> = listed.iter().map(|user| user.id.as_bytes()[0]).collect();
+    assert_eq!(ids, [1, 2, 3, 5, 6, 10, 11]);
+    for listed in listed {
+        let number = listed.id.as_bytes()[0];
+        let key = if number == 6 { 66 } else { number };
+        assert_eq!(listed.permissions, permissions(&user(number, key)));
+    }
+    // Nobody to revoke is no error, and no commit.
+    let before = world.state();
+    assert!(!world.root.revoke(user_id(99)).unwrap());
+    assert_eq!(world.state(), before);
+}
