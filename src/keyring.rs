@@ -7,8 +7,8 @@
 //! 3. The head commit and the grant table it names open under the secrets in the wrap.
 //! 4. The table is signed by the root key in the wrap, and names this index.
 //! 5. The commit is signed by the writer key that the table lists for the commit's principal, for
-//!    this sequence; it follows the commit before it; no table is newer than its own, and no table
-//!    this process has seen is.
+//!    this sequence; it follows the commit before it; no stored commit is later, no stored table is
+//!    newer than its own, and no table this process has seen is.
 //! 6. The table lists the wrap: locator, rights and grant number (`WrongKey`).
 //! 7. The listed rights are enough (`PermissionDenied`).
 //!
@@ -353,13 +353,18 @@ fn verify_head(
             return Err(damaged);
         }
     }
-    // A writer whose grant was taken back can only sign under a table that was superseded.
+    // Nobody signs the head record, so it must name the last commit there is; and a writer whose
+    // grant was taken back can only sign under a table that was superseded.
+    let later = key::commit(commit.index, commit.sequence.saturating_add(1));
     let newer = key::table(commit.index, commit.table.saturating_add(1), 0);
     let mut superseded = false;
-    snapshot.scan(Family::Catalog, &key::tables(commit.index), &newer, &mut |_, _| {
-        superseded = true;
-        ControlFlow::Break(())
-    })?;
+    for (prefix, from) in [(key::commits(commit.index), later), (key::tables(commit.index), newer)]
+    {
+        snapshot.scan(Family::Catalog, &prefix, &from, &mut |_, _| {
+            superseded = true;
+            ControlFlow::Break(())
+        })?;
+    }
     if superseded { Err(damaged) } else { Ok(()) }
 }
 

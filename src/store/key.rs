@@ -66,6 +66,11 @@ pub(crate) fn commit(index: IndexId, sequence: u64) -> Vec<u8> {
     key(index, Kind::Commit, &[&sequence.to_be_bytes()])
 }
 
+/// What every commit's key starts with.
+pub(crate) fn commits(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Commit, &[])
+}
+
 pub(crate) fn table(index: IndexId, number: u64, part: u32) -> Vec<u8> {
     key(index, Kind::Table, &[&number.to_be_bytes(), &part.to_be_bytes()])
 }
