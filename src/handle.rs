@@ -95,8 +95,10 @@ impl Shared {
     ) -> Result<()> {
         match durability {
             Durability::Buffered => {
-                self.trust.note_buffered(index, sequence);
-                engine.commit(batch, durability)
+                let before = self.trust.note_buffered(index, sequence);
+                engine
+                    .commit(batch, durability)
+                    .inspect_err(|_| self.trust.not_buffered(index, before))
             }
             Durability::Synced => {
                 engine.commit(batch, durability)?;

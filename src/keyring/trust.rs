@@ -73,9 +73,19 @@ impl Trust {
         memory.buffered.remove(&index);
     }
 
-    /// Notes that a commit is about to be written without waiting for the disk.
-    pub(crate) fn note_buffered(&self, index: IndexId, sequence: u64) {
-        self.memory().buffered.insert(index, sequence);
+    /// Notes that a commit is about to be written without waiting for the disk, and returns what
+    /// was noted before.
+    pub(crate) fn note_buffered(&self, index: IndexId, sequence: u64) -> Option<u64> {
+        self.memory().buffered.insert(index, sequence)
+    }
+
+    /// Takes a note back: the commit was not written after all.
+    pub(crate) fn not_buffered(&self, index: IndexId, before: Option<u64>) {
+        let mut memory = self.memory();
+        match before {
+            Some(before) => memory.buffered.insert(index, before),
+            None => memory.buffered.remove(&index),
+        };
     }
 
     /// Notes that everything up to this commit of the index is on the disk.
