@@ -217,16 +217,19 @@ impl Database {
     pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
         let engine = self.shared.engine()?;
         let snapshot = engine.snapshot();
-        let mut ids = Vec::new();
+        let mut found = Vec::new();
         let prefix = key::names();
-        snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |_, record| {
-            ids.push(decode_name(record));
+        snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |place, record| {
+            found.push((place.to_vec(), decode_name(record)));
             std::ops::ControlFlow::Continue(())
         })?;
         let mut names = Vec::new();
-        for id in ids {
+        for (place, id) in found {
             match keyring::name_of(&*snapshot, &self.shared.trust, id?, caller) {
-                Ok(name) => names.push(name),
+                Ok(name) if place == key::name(&kdf::name_place(&self.shared.db_salt, &name)) => {
+                    names.push(name);
+                }
+                Ok(_) => return Err(Error::Integrity(Fault::Catalog)),
                 Err(Error::WrongKey) => {}
                 Err(error) => return Err(error),
             }
