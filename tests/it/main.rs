@@ -11,3 +11,4 @@
 mod cli;
 mod permissions;
 mod support;
+mod tamper;
