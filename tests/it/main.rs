@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod items;
 mod permissions;
 mod support;
 mod tamper;
