@@ -11,5 +11,6 @@
 mod cli;
 mod items;
 mod permissions;
+mod reads;
 mod support;
 mod tamper;
