@@ -76,6 +76,10 @@ impl RocksDb {
             Access::Create | Access::Existing => DB::open_cf_descriptors(&options, path, families),
         }
         .map_err(engine_error)?;
+        if access != Access::ReadOnly {
+            // It may have been copied or unpacked with wider rights.
+            restrict(path)?;
+        }
         Ok(Self {
             db,
             read_only: access == Access::ReadOnly,
