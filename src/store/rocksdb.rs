@@ -30,6 +30,8 @@ use crate::error::{Error, Fault, Result};
 
 const LOCKS: usize = 64;
 const WAL_TOTAL: u64 = 256 << 20;
+/// How often opening for reading is tried while a writer moves files.
+const READ_ATTEMPTS: u32 = 8;
 
 /// How a directory is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +69,18 @@ impl RocksDb {
             create_directory(path)?;
         }
         let cache = Cache::new_lru_cache(block_cache);
-        let families = Family::ALL.map(|family| {
-            ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))
-        });
-        let options = database_options(found == Found::Nothing);
-        let db = match access {
-            Access::ReadOnly => DB::open_cf_descriptors_read_only(&options, path, families, false),
-            Access::Create | Access::Existing => DB::open_cf_descriptors(&options, path, families),
+        let mut options = database_options(found == Found::Nothing);
+        let families = || {
+            Family::ALL.map(|family| {
+                ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))
+            })
+        };
+        let db = if access == Access::ReadOnly {
+            // Holds every table from the start, because a writer elsewhere may take them away.
+            options.set_max_open_files(-1);
+            patiently(|| DB::open_cf_descriptors_read_only(&options, path, families(), false))
+        } else {
+            DB::open_cf_descriptors(&options, path, families())
         }
         .map_err(engine_error)?;
         if access != Access::ReadOnly {
@@ -222,6 +229,20 @@ impl Snapshot for View<'_> {
     }
 }
 
+/// Looks again when a file is gone: reading takes no lock, so a writer elsewhere may replace files
+/// between the reading of their names and their opening. What replaces them is there already.
+fn patiently<T>(
+    look: impl Fn() -> std::result::Result<T, ::rocksdb::Error>,
+) -> std::result::Result<T, ::rocksdb::Error> {
+    for _ in 1..READ_ATTEMPTS {
+        match look() {
+            Err(error) if error.to_string().contains("No such file") => {}
+            other => return other,
+        }
+    }
+    look()
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -248,7 +269,8 @@ fn inspect(path: &Path) -> Result<Found> {
     if !path.join("CURRENT").is_file() {
         return Err(not_ours());
     }
-    let mut names = DB::list_cf(&Options::default(), path).map_err(|_| not_ours())?;
+    let names = patiently(|| DB::list_cf(&Options::default(), path));
+    let mut names = names.map_err(|_| not_ours())?;
     names.sort_unstable();
     let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(*family)).collect();
     expected.push("default");
