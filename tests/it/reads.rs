@@ -283,7 +283,7 @@ fn only_an_untouched_cursor_of_the_index_is_accepted() {
         tried += 1;
         match text.parse::<Cursor>() {
             Ok(cursor) => {
-                refused(index.list_ids(1, Some(&cursor)), "invalid_argument", &["cursor"])
+                refused(index.list_ids(1, Some(&cursor)), "invalid_argument", &["cursor"]);
             }
             Err(error) => assert_eq!(error.code(), "invalid_argument"),
         }

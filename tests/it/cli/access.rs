@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use sealvec::{Database, Options};
+use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric, Options};
 
-use super::{ALICE, BOB, Cli, Run};
+use super::{ALICE, BOB, Cli, Run, npy};
 
 #[test]
 fn keygen_makes_a_key_once_and_for_its_owner_only() {
@@ -170,15 +170,33 @@ fn databases_and_indexes_that_are_not_there_or_in_the_way() {
 
 #[test]
 fn one_process_writes_while_others_read() {
-    let cli = Cli::with_notes();
+    let cli = Cli::new();
+    cli.write("index.key", "07".repeat(32));
+    let key = || IndexKey::from_bytes(&[7; 32]).unwrap();
     let db = Database::open(cli.path("db"), Options::new()).unwrap();
-    for writing in ["delete notes a", "import notes --vectors notes.npy", "drop notes --yes"] {
+    db.create_index("notes", &key(), IndexConfig::new(Metric::Cosine)).unwrap();
+    let index = db.load_index("notes", KeyContext::root(key())).unwrap();
+    index.upsert(&[Item::new("a", [1.0, 0.0])]).unwrap();
+    cli.write("v.npy", npy(&[&[1.0, 2.0]]));
+    for writing in ["delete notes a", "import notes --vectors v.npy", "drop notes --yes"] {
         cli.owner(writing).fails(5);
     }
     cli.owner("create more --metric cosine").fails(5);
-    assert_eq!(cli.owner("list notes").ok(), "a\nb\nc\n");
+    assert_eq!(cli.owner("list notes").ok(), "a\n");
     db.close().unwrap();
     cli.owner("delete notes a").ok();
+}
+
+#[test]
+fn readers_open_while_a_writer_compacts() {
+    let cli = Cli::with_notes();
+    // The files of the runs so far are enough for a compaction to begin.
+    let db = Database::open(cli.path("db"), Options::new()).unwrap();
+    for _ in 0..10 {
+        assert_eq!(cli.owner("list notes").ok(), "a\nb\nc\n");
+        cli.owner("delete notes a").fails(5);
+    }
+    db.close().unwrap();
 }
 
 #[test]
