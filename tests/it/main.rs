@@ -11,6 +11,7 @@
 
 mod cli;
 mod items;
+mod lifecycle;
 mod permissions;
 mod reads;
 mod support;
