@@ -12,6 +12,7 @@
 mod cli;
 mod items;
 mod lifecycle;
+mod model;
 mod permissions;
 mod reads;
 mod support;
