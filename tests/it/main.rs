@@ -11,6 +11,7 @@
 
 mod cli;
 mod items;
+mod leaks;
 mod lifecycle;
 mod model;
 mod permissions;
