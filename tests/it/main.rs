@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod full_disk;
 mod items;
 mod leaks;
 mod lifecycle;
