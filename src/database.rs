@@ -261,13 +261,13 @@ impl Database {
         drop(snapshot);
         let mut batch = Batch::default();
         let name_key = key::name(&kdf::name_place(&self.shared.db_salt, name));
-        batch.delete(Family::Catalog, name_key);
+        batch.delete(Family::Catalog, name_key.clone());
         batch.changes.push(Change::DeletePrefix(id.0.to_vec()));
         batch.expect =
             Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
         engine.commit(batch, Durability::Synced)?;
         self.shared.forget(id);
-        engine.purge(&id.0)
+        engine.purge(&[&id.0, &name_key])
     }
 
     /// Makes every commit so far durable, whatever [`Durability`] it was made with.

@@ -126,8 +126,8 @@ pub(crate) trait Engine: Send + Sync {
     fn flush(&self) -> Result<()>;
 
     /// Rewrites what is stored so that no file of the engine holds a value deleted or overwritten
-    /// under `prefix`, as far as no snapshot older than the call needs it.
-    fn purge(&self, prefix: &[u8]) -> Result<()>;
+    /// under any of the prefixes, as far as no snapshot older than the call needs it.
+    fn purge(&self, prefixes: &[&[u8]]) -> Result<()>;
 
     /// Writes a copy of the store, as of now, into a directory that must not exist.
     fn checkpoint(&self, directory: &Path) -> Result<()>;

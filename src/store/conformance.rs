@@ -258,7 +258,7 @@ fn snapshots_do_not_see_later_commits(engine: &dyn Engine) {
     commit(engine, vec![put(c, &[7, 3], b"new"), delete(c, &[7, 4]), put(c, &[7, 77], b"new")]);
     let between = engine.snapshot();
     commit(engine, vec![Change::DeletePrefix(vec![7])]);
-    engine.purge(&[7]).unwrap();
+    engine.purge(&[&[7]]).unwrap();
 
     assert_eq!(scan(&*before, c, &[7], &[7]), seen);
     let asked: Vec<Vec<u8>> = vec![vec![7, 77], vec![7, 4], vec![7, 3]];
@@ -351,7 +351,7 @@ fn purge_and_flush_keep_what_is_live(engine: &dyn Engine) {
     let before = everything(engine);
     engine.flush().unwrap();
     for prefix in [&[0][..], &[1], &[0xff; 16], &[]] {
-        engine.purge(prefix).unwrap();
+        engine.purge(&[prefix]).unwrap();
         assert_eq!(everything(engine), before);
     }
 }

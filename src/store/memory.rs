@@ -93,7 +93,7 @@ impl Engine for Memory {
         Ok(())
     }
 
-    fn purge(&self, _prefix: &[u8]) -> Result<()> {
+    fn purge(&self, _prefixes: &[&[u8]]) -> Result<()> {
         Ok(())
     }
 

@@ -144,11 +144,11 @@ impl Engine for RocksDb {
     }
 
     /// 1. Flush every family: no older write-ahead log is needed, and RocksDB removes it.
-    /// 2. Compact the range of every family to the bottom level, rewriting it even if RocksDB sees
+    /// 2. Compact the ranges of every family to the bottom level, rewriting it even if RocksDB sees
     ///    no need: tombstones and what they hide are gone.
     ///
     /// A crash at any point leaves the database as it was, with more or less of that done.
-    fn purge(&self, prefix: &[u8]) -> Result<()> {
+    fn purge(&self, prefixes: &[&[u8]]) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
@@ -157,12 +157,14 @@ impl Engine for RocksDb {
         let mut flush = FlushOptions::default();
         flush.set_wait(true);
         self.db.flush_cfs_opt(&families, &flush).map_err(engine_error)?;
-        let end = prefix_end(prefix);
         let mut compact = CompactOptions::default();
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         compact.set_exclusive_manual_compaction(false);
-        for family in families {
-            self.db.compact_range_cf_opt(family, Some(prefix), Some(&end), &compact);
+        for prefix in prefixes {
+            let end = prefix_end(prefix);
+            for family in &families {
+                self.db.compact_range_cf_opt(family, Some(prefix), Some(&end), &compact);
+            }
         }
         Ok(())
     }

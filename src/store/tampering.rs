@@ -100,8 +100,8 @@ impl Engine for Tampering {
         self.memory.flush()
     }
 
-    fn purge(&self, prefix: &[u8]) -> Result<()> {
-        self.memory.purge(prefix)
+    fn purge(&self, prefixes: &[&[u8]]) -> Result<()> {
+        self.memory.purge(prefixes)
     }
 
     fn checkpoint(&self, directory: &Path) -> Result<()> {

@@ -52,7 +52,7 @@ fn a_full_disk_is_named_and_leaves_whole_commits() {
     let stats: serde_json::Value = serde_json::from_str(stats).unwrap();
     let count = stats["item_count"].as_u64().unwrap();
     // The program imports 1,000 items a commit, and 12 MiB hold some of the five, but not all.
-    assert!(count % 1000 == 0 && (1000..5000).contains(&count), "{count}");
+    assert!(count.is_multiple_of(1000) && (1000..5000).contains(&count), "{count}");
     assert_eq!(listed.parse(), Ok(count));
     assert_eq!(queried, "50");
 }

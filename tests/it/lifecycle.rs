@@ -311,7 +311,7 @@ fn a_deleted_index_leaves_no_record_and_no_other_index_notices() {
     let db = Database::open(&path, small().max_value(4096)).unwrap();
     let index = load(&db);
     let large =
-        Item::new("large", [1.0]).contents([5; 20_000]).metadata(serde_json::json!({"a": 1}));
+        Item::new("large", [1.0]).contents(vec![5; 20_000]).metadata(serde_json::json!({"a": 1}));
     index.upsert(&[large]).unwrap();
     index.grant(user_id(1), &user_key(1), Permissions::READ_WRITE).unwrap();
     let bound = db.load_index(NAME, user(1, 1)).unwrap();

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::format_collect,
     clippy::indexing_slicing,
+    clippy::option_option,
     clippy::panic,
     clippy::unwrap_used,
     reason = "helpers outside test functions fail the way tests do"

@@ -56,7 +56,7 @@ fn read_only_refuses_every_write_and_needs_no_lock() {
     assert_eq!(reader.commit(plain, Durability::Synced), Err(Error::ReadOnly));
     let conditional = expecting(b"absent", None, change());
     assert_eq!(reader.commit(conditional, Durability::Synced), Err(Error::ReadOnly));
-    assert_eq!(reader.purge(&[1]), Err(Error::ReadOnly));
+    assert_eq!(reader.purge(&[&[1]]), Err(Error::ReadOnly));
     assert_eq!(reader.flush(), Ok(()));
     commit(&writer, change());
     assert!(everything(&reader) == before, "what is written afterwards is not seen");
@@ -145,7 +145,7 @@ fn after_a_purge_no_file_holds_a_deleted_value() {
     let f = Family::Payload;
     commit(&engine, vec![put(f, &[1, 1], &deleted), put(f, &[1, 2], &overwritten)]);
     commit(&engine, vec![put(f, &[2, 1], &ranged), put(f, &[1, 3], &live)]);
-    engine.purge(&[1]).unwrap();
+    engine.purge(&[&[1]]).unwrap();
     let held = |value: &[u8]| {
         let files =
             fs::read_dir(&path).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
@@ -156,8 +156,8 @@ fn after_a_purge_no_file_holds_a_deleted_value() {
     }
     commit(&engine, vec![delete(f, &[1, 1]), put(f, &[1, 2], b"")]);
     commit(&engine, vec![Change::DeletePrefix(vec![2])]);
-    engine.purge(&[1]).unwrap();
-    engine.purge(&[2]).unwrap();
+    engine.purge(&[&[1]]).unwrap();
+    engine.purge(&[&[2]]).unwrap();
     for value in [&deleted, &overwritten, &ranged] {
         assert_eq!(held(value), 0);
     }
