@@ -12,6 +12,7 @@
 
 mod cli;
 mod full_disk;
+mod golden_database;
 mod items;
 mod leaks;
 mod lifecycle;
@@ -20,3 +21,4 @@ mod permissions;
 mod reads;
 mod support;
 mod tamper;
+mod tidy;
