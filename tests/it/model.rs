@@ -23,10 +23,18 @@ const IDS: u8 = 8;
 const USERS: u8 = 3;
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct];
 
+/// What an update does to a field.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Change {
+    Keep,
+    Remove,
+    Set(u8),
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Upsert(Vec<(u8, u8, Option<u8>, Option<u8>)>),
-    Update(u8, Option<Option<u8>>, Option<Option<u8>>),
+    Update(u8, Change, Change),
     Delete(Vec<u8>),
     Get(Vec<u8>),
     Query(u8, usize),
@@ -40,7 +48,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let id = 0..IDS;
     let extra = proptest::option::of(0..5u8);
-    let change = proptest::option::of(extra.clone());
+    let change =
+        prop_oneof![Just(Change::Keep), Just(Change::Remove), (0..5u8).prop_map(Change::Set),];
     let step = prop_oneof![
         5 => vec((id.clone(), any::<u8>(), extra.clone(), extra), 0..6).prop_map(Step::Upsert),
         2 => (id.clone(), change.clone(), change).prop_map(|(id, c, m)| Step::Update(id, c, m)),
@@ -175,27 +184,31 @@ impl World {
             Step::Update(id, new_contents, new_metadata) => {
                 let mut update = Update::new();
                 update = match new_contents {
-                    Some(Some(seed)) => update.contents(contents(*seed)),
-                    Some(None) => update.remove_contents(),
-                    None => update,
+                    Change::Set(seed) => update.contents(contents(*seed)),
+                    Change::Remove => update.remove_contents(),
+                    Change::Keep => update,
                 };
                 update = match new_metadata {
-                    Some(Some(seed)) => update.metadata(metadata(*seed)),
-                    Some(None) => update.remove_metadata(),
-                    None => update,
+                    Change::Set(seed) => update.metadata(metadata(*seed)),
+                    Change::Remove => update.remove_metadata(),
+                    Change::Keep => update,
                 };
                 let id = name(*id);
                 let result = self.index().update(&id, update);
-                if new_contents.is_none() && new_metadata.is_none() {
+                if (new_contents, new_metadata) == (&Change::Keep, &Change::Keep) {
                     assert_eq!(code(&result), "invalid_argument");
                 } else if let Some(item) = self.items.get_mut(&id) {
                     assert_eq!(result.unwrap().updated, 1);
                     item.version = sequence + 1;
-                    if let Some(new) = new_contents {
-                        item.contents = new.map(contents);
+                    match new_contents {
+                        Change::Set(seed) => item.contents = Some(contents(*seed)),
+                        Change::Remove => item.contents = None,
+                        Change::Keep => {}
                     }
-                    if let Some(new) = new_metadata {
-                        item.metadata = new.map(metadata);
+                    match new_metadata {
+                        Change::Set(seed) => item.metadata = Some(metadata(*seed)),
+                        Change::Remove => item.metadata = None,
+                        Change::Keep => {}
                     }
                     items_changed = true;
                 } else {
@@ -352,7 +365,9 @@ impl World {
 
 fn play(on_disk: bool, metric: usize, dimension: u8, steps: &[Step]) {
     let mut world = World::new(on_disk, METRICS[metric], dimension);
-    steps.iter().for_each(|step| world.run(step));
+    for step in steps {
+        world.run(step);
+    }
     world.check_everything();
     world.reopen();
     world.check_everything();
