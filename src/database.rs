@@ -19,7 +19,7 @@ use crate::handle::Shared;
 use crate::id::{IndexId, Permissions};
 use crate::index::{Index, name_fault};
 use crate::keyring::table::{Principal, RETENTION, Table};
-use crate::keyring::{self, AnyKey, RootKey, Wraps};
+use crate::keyring::{self, AnyKey, RootKey, View, Wraps};
 use crate::store::memory::Memory;
 use crate::store::record::Epochs;
 #[cfg(feature = "rocksdb")]
@@ -153,7 +153,7 @@ impl Database {
         config.check()?;
         let engine = self.shared.engine()?;
         let _held = self.shared.creating.lock().unwrap_or_else(PoisonError::into_inner);
-        let name_key = key::name(&kdf::name_place(&self.shared.db_salt, name));
+        let name_key = self.name_key(name);
         if engine.snapshot().get(Family::Catalog, &name_key)?.is_some() {
             return Err(Error::AlreadyExists);
         }
@@ -176,9 +176,9 @@ impl Database {
     /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::Integrity`]; [`Error::Stale`].
     pub fn load_index(&self, name: &str, caller: KeyContext) -> Result<Index<'static>> {
         let engine = self.shared.engine()?;
-        let snapshot = engine.snapshot();
+        let snapshot = View::take(&*engine, &self.shared.trust);
         let id = self.find(&*snapshot, name)?;
-        AnyKey::open(&*snapshot, &self.shared.trust, id, name, Some(&caller))?;
+        AnyKey::open(&snapshot, &self.shared.trust, id, name, Some(&caller))?;
         Ok(Index::new(Arc::clone(&self.shared), id, name, Some(caller)))
     }
 
@@ -216,7 +216,7 @@ impl Database {
     /// [`Error::Integrity`] if an index the caller has a right in is damaged; [`Error::Io`].
     pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
         let engine = self.shared.engine()?;
-        let snapshot = engine.snapshot();
+        let snapshot = View::take(&*engine, &self.shared.trust);
         let mut found = Vec::new();
         let prefix = key::names();
         snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |place, record| {
@@ -225,8 +225,8 @@ impl Database {
         })?;
         let mut names = Vec::new();
         for (place, id) in found {
-            match keyring::name_of(&*snapshot, &self.shared.trust, id?, caller) {
-                Ok(name) if place == key::name(&kdf::name_place(&self.shared.db_salt, &name)) => {
+            match keyring::name_of(&snapshot, &self.shared.trust, id?, caller) {
+                Ok(name) if place == self.name_key(&name) => {
                     names.push(name);
                 }
                 Ok(_) => return Err(Error::Integrity(Fault::Catalog)),
@@ -255,12 +255,12 @@ impl Database {
         let id = self.find(&*engine.snapshot(), name)?;
         let lock = self.shared.write_lock(id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = engine.snapshot();
-        let root = RootKey::open(&*snapshot, &self.shared.trust, id, name, Some(caller))?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let root = RootKey::open(&snapshot, &self.shared.trust, id, name, Some(caller))?;
         let sequence = root.head.commit.sequence;
         drop(snapshot);
         let mut batch = Batch::default();
-        let name_key = key::name(&kdf::name_place(&self.shared.db_salt, name));
+        let name_key = self.name_key(name);
         batch.delete(Family::Catalog, name_key.clone());
         batch.changes.push(Change::DeletePrefix(id.0.to_vec()));
         batch.expect =
@@ -308,9 +308,12 @@ impl Database {
 
     fn find(&self, snapshot: &dyn Snapshot, name: &str) -> Result<IndexId> {
         check_name(name)?;
-        let place = kdf::name_place(&self.shared.db_salt, name);
-        let record = snapshot.get(Family::Catalog, &key::name(&place))?;
+        let record = snapshot.get(Family::Catalog, &self.name_key(name))?;
         decode_name(&record.ok_or(Error::IndexNotFound)?)
+    }
+
+    fn name_key(&self, name: &str) -> Vec<u8> {
+        key::name(&kdf::name_place(&self.shared.db_salt, name))
     }
 }
 

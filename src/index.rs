@@ -33,7 +33,7 @@ use crate::crypto::KeyContext;
 use crate::error::Result;
 use crate::handle::Shared;
 use crate::id::{ETag, IndexId, Permissions, VersionToken};
-use crate::keyring::{AnyKey, ReadKey, RootKey, WriteKey};
+use crate::keyring::{AnyKey, ReadKey, RootKey, View, WriteKey};
 use crate::redact::Hidden;
 use crate::store::{Durability, Limits, Snapshot};
 use crate::vector::{Metric, Precision};
@@ -137,8 +137,8 @@ impl Index<'_> {
     /// ```
     pub fn describe(&self) -> Result<Description> {
         let engine = self.shared.engine()?;
-        let snapshot = engine.snapshot();
-        let key = AnyKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let key = AnyKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
         let config = key.table.config;
         Ok(Description {
             name: key.table.name.clone(),
@@ -187,8 +187,8 @@ impl Index<'_> {
         body: impl FnOnce(&dyn Snapshot, &ReadKey) -> Result<T>,
     ) -> Result<Answer<T>> {
         let engine = self.shared.engine()?;
-        let snapshot = engine.snapshot();
-        let key = ReadKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let key = ReadKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
         let value = body(&*snapshot, &key)?;
         Ok(Answer { value, version: self.token(&key.head) })
     }
@@ -201,8 +201,8 @@ impl Index<'_> {
         let engine = self.shared.engine()?;
         let lock = self.shared.write_lock(self.id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = engine.snapshot();
-        let key = WriteKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let key = WriteKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
         let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
             Outcome::Nothing(value) => {
                 return Ok(self.committed(value, &key.head, false));
@@ -229,8 +229,8 @@ impl Index<'_> {
         let engine = self.shared.engine()?;
         let lock = self.shared.write_lock(self.id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = engine.snapshot();
-        let key = RootKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let key = RootKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
         let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
             Outcome::Nothing(value) => return Ok(value),
             Outcome::Changed(draft, commit, value) => (key.finish(draft, commit)?, value),
@@ -248,8 +248,8 @@ impl Index<'_> {
         body: impl FnOnce(&dyn Snapshot, &RootKey) -> Result<T>,
     ) -> Result<T> {
         let engine = self.shared.engine()?;
-        let snapshot = engine.snapshot();
-        let key = RootKey::open(&*snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
+        let snapshot = View::take(&*engine, &self.shared.trust);
+        let key = RootKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
         body(&*snapshot, &key)
     }
 }

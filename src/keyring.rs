@@ -8,7 +8,7 @@
 //! 4. The table is signed by the root key in the wrap, and names this index.
 //! 5. The commit is signed by the writer key that the table lists for the commit's principal, for
 //!    this sequence; it follows the commit before it; no stored commit is later, no stored table is
-//!    newer than its own, and no table this process has seen is.
+//!    newer than its own, and none that this process had seen before the call.
 //! 6. The table lists the wrap: locator, rights and grant number (`WrongKey`).
 //! 7. The listed rights are enough (`PermissionDenied`).
 //!
@@ -36,9 +36,30 @@ use crate::crypto::wrap::{self, Opened, Refusal, Right};
 use crate::error::{Error, Fault, Needs, Result};
 use crate::id::{IndexId, Permissions, UserId};
 use crate::store::record::Epochs;
-use crate::store::{Batch, Family, Snapshot, key};
+use crate::store::{Batch, Engine, Family, Snapshot, key};
 use table::Table;
-use trust::Trust;
+use trust::{Moment, Trust};
+
+/// A snapshot, and the moment before it was taken: what this process knew then, it must show.
+pub(crate) struct View<'a> {
+    snapshot: Box<dyn Snapshot + 'a>,
+    before: Moment,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn take(engine: &'a dyn Engine, trust: &Trust) -> Self {
+        let before = trust.now();
+        Self { snapshot: engine.snapshot(), before }
+    }
+}
+
+impl<'a> Deref for View<'a> {
+    type Target = dyn Snapshot + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.snapshot
+    }
+}
 
 /// What an opened wrap, a verified head and a verified table amount to.
 pub(crate) struct Session {
@@ -82,13 +103,13 @@ macro_rules! capability {
         impl $name {
             /// Opens the index for this caller; see the module's list of checks.
             pub(crate) fn open(
-                snapshot: &dyn Snapshot,
+                view: &View<'_>,
                 trust: &Trust,
                 index: IndexId,
                 name: &str,
                 caller: Option<&KeyContext>,
             ) -> Result<Self> {
-                open(snapshot, trust, index, Some(name), caller, $needs).map(Self)
+                open(view, trust, index, Some(name), caller, $needs).map(Self)
             }
         }
 
@@ -208,22 +229,23 @@ pub(crate) fn seal_wraps(
 
 /// The name of the index with this id, if `caller` has any right in it.
 pub(crate) fn name_of(
-    snapshot: &dyn Snapshot,
+    view: &View<'_>,
     trust: &Trust,
     index: IndexId,
     caller: &KeyContext,
 ) -> Result<String> {
-    open(snapshot, trust, index, None, Some(caller), None).map(|session| session.table.name)
+    open(view, trust, index, None, Some(caller), None).map(|session| session.table.name)
 }
 
 fn open(
-    snapshot: &dyn Snapshot,
+    view: &View<'_>,
     trust: &Trust,
     index: IndexId,
     name: Option<&str>,
     caller: Option<&KeyContext>,
     needs: Option<Needs>,
 ) -> Result<Session> {
+    let snapshot = &**view;
     let head = snapshot.get(Family::Catalog, &key::head(index))?.ok_or(Error::IndexNotFound)?;
     let caller = caller.ok_or(Error::MissingKey)?;
     let sequence = commit::head_sequence(&head)?;
@@ -239,7 +261,7 @@ fn open(
     if !trust.knows(index, root, &table.hash, &head.head.hash) {
         verify_table(&table, root)?;
         verify_head(snapshot, &all, &head, &table)?;
-        if table.table.number < trust.highest_table(index, root) {
+        if trust.outdates(index, root, table.table.number, view.before) {
             return Err(Error::Stale);
         }
         trust.remember(index, root, table.table.number, &table.hash, &head.head.hash);

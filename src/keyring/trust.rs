@@ -5,6 +5,8 @@
 //!   verify key is part of the key: what somebody made verify under a root of their own counts for
 //!   nobody else. A failure is never remembered.
 //! - The highest grant table seen per (index, root verify key): a lower one later is a rollback.
+//!   Later means in a snapshot taken later: a call that began before a grant by another thread reads
+//!   the table before it, and rightly so. Hence the [`Moment`].
 //! - The highest commit per index that was written without waiting for the disk.
 
 use std::collections::HashMap;
@@ -12,6 +14,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::crypto::sign::PublicKey;
 use crate::id::IndexId;
+
+/// A point in the life of a [`Trust`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(u64);
 
 /// The memory of one open database.
 #[derive(Debug, Default)]
@@ -21,12 +27,16 @@ pub(crate) struct Trust(Mutex<Memory>);
 struct Memory {
     verified: HashMap<(IndexId, PublicKey), Verified>,
     buffered: HashMap<IndexId, u64>,
+    /// Grows whenever a highest table does.
+    clock: u64,
 }
 
 #[derive(Debug)]
 struct Verified {
     fingerprint: [u8; 32],
     table: u64,
+    /// The clock when that table was first seen.
+    since: u64,
 }
 
 impl Trust {
@@ -43,9 +53,22 @@ impl Trust {
         memory.verified.get(&(index, *root)).is_some_and(|known| known.fingerprint == fingerprint)
     }
 
-    /// The highest table number seen under this root key.
-    pub(crate) fn highest_table(&self, index: IndexId, root: &PublicKey) -> u64 {
-        self.memory().verified.get(&(index, *root)).map_or(0, |known| known.table)
+    /// Now: to be taken before the snapshot that is judged by it.
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.memory().clock)
+    }
+
+    /// Whether a newer table than this one had been seen under this root key at that moment.
+    pub(crate) fn outdates(
+        &self,
+        index: IndexId,
+        root: &PublicKey,
+        table: u64,
+        moment: Moment,
+    ) -> bool {
+        let memory = self.memory();
+        let known = memory.verified.get(&(index, *root));
+        known.is_some_and(|known| known.table > table && known.since <= moment.0)
     }
 
     /// Remembers a head that was just verified, or just signed by this process.
@@ -59,11 +82,18 @@ impl Trust {
     ) {
         let fingerprint = fingerprint(table, commit);
         let mut memory = self.memory();
-        let known = memory
-            .verified
-            .entry((index, *root))
-            .or_insert(Verified { fingerprint, table: number });
-        *known = Verified { fingerprint, table: number.max(known.table) };
+        let Memory { verified, clock, .. } = &mut *memory;
+        let known = verified.entry((index, *root)).or_insert(Verified {
+            fingerprint,
+            table: 0,
+            since: *clock,
+        });
+        known.fingerprint = fingerprint;
+        if number > known.table {
+            *clock = clock.saturating_add(1);
+            known.table = number;
+            known.since = *clock;
+        }
     }
 
     /// Forgets an index that was deleted.
