@@ -25,6 +25,9 @@ pub(crate) mod roster;
 pub(crate) mod table;
 pub(crate) mod trust;
 
+#[cfg(test)]
+mod attacks;
+
 use std::ops::{ControlFlow, Deref};
 
 use crate::commit::{self, Commit, Draft, Head};

@@ -5,10 +5,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::memory::Memory;
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot};
+use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Visit};
 use crate::config::Options;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -21,12 +22,13 @@ pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 pub(crate) struct Tampering {
     memory: Arc<Memory>,
     failures: Arc<Mutex<Vec<Error>>>,
+    reads: Arc<AtomicUsize>,
 }
 
 impl Tampering {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(Memory::new(Limits { value: 4 << 10 }));
-        Self { memory, failures: Arc::default() }
+        Self { memory, failures: Arc::default(), reads: Arc::default() }
     }
 
     /// A database on these bytes that has seen nothing yet: a process that just started.
@@ -38,6 +40,11 @@ impl Tampering {
     /// The commits to come fail with these errors, last first, and apply nothing.
     pub(crate) fn fail_next(&self, errors: &[Error]) {
         self.failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    /// How often anything but the catalog was read through the engine.
+    pub(crate) fn reads_of_items(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn get(&self, family: Family, key: &[u8]) -> Option<Vec<u8>> {
@@ -88,7 +95,7 @@ impl Tampering {
 
 impl Engine for Tampering {
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        self.memory.snapshot()
+        Box::new(Watched { inner: self.memory.snapshot(), reads: &self.reads })
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
@@ -110,5 +117,36 @@ impl Engine for Tampering {
 
     fn limits(&self) -> Limits {
         self.memory.limits()
+    }
+}
+
+/// A snapshot that counts.
+struct Watched<'a> {
+    inner: Box<dyn Snapshot + 'a>,
+    reads: &'a AtomicUsize,
+}
+
+impl Watched<'_> {
+    fn note(&self, family: Family) {
+        if family != Family::Catalog {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Snapshot for Watched<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.note(family);
+        self.inner.get(family, key)
+    }
+
+    fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.note(family);
+        self.inner.multi_get(family, keys)
+    }
+
+    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()> {
+        self.note(family);
+        self.inner.scan(family, prefix, from, visit)
     }
 }
