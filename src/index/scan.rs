@@ -188,7 +188,7 @@ impl fmt::Debug for Entry<'_> {
 
 impl Index<'_> {
     /// Visits every item once, in no order that means anything, from one snapshot and in bounded
-    /// memory; returns how many there were. Needs the read right. Break to stop early.
+    /// memory; returns how many were visited. Needs the read right. Break to stop early.
     ///
     /// # Errors
     /// [`Error::Integrity`] if a record is damaged, or if fewer or more records are stored than
@@ -220,9 +220,10 @@ impl Index<'_> {
     ) -> Result<super::Answer<u64>> {
         self.read(|snapshot, key| {
             let precision = key.table.config.precision;
-            let (mut vector, mut stopped, mut seen) = (Vec::new(), false, 0u64);
+            let (mut vector, mut stopped) = (Vec::new(), false);
+            let (mut stored, mut visited) = (0u64, 0u64);
             for span in Span::split(1) {
-                seen += scan(snapshot, key, span, include, |item| {
+                stored += scan(snapshot, key, span, include, |item| {
                     if include.vector && !vector::decode_into(item.vector(), precision, &mut vector)
                     {
                         return Err(Error::Integrity(Fault::Payload));
@@ -237,11 +238,12 @@ impl Index<'_> {
                         version: item.record.version,
                     });
                     stopped |= flow.is_break();
+                    visited += 1;
                     Ok(flow)
                 })?;
             }
-            if stopped || seen == key.head.commit.item_count {
-                Ok(seen)
+            if stopped || stored == key.head.commit.item_count {
+                Ok(visited)
             } else {
                 Err(Error::Integrity(Fault::ItemRecord))
             }

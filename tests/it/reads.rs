@@ -318,8 +318,8 @@ fn visiting_stops_when_told_to() {
             seen += 1;
             if seen == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        index.for_each(Include::NONE, visit).unwrap();
-        assert_eq!(seen, stop);
+        let visited = *index.for_each(Include::NONE, visit).unwrap();
+        assert_eq!((seen, visited), (stop, stop));
     }
 }
 
