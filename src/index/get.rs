@@ -166,7 +166,10 @@ pub(crate) fn open_item(
     plain: &mut Vec<u8>,
 ) -> Result<ItemRecord> {
     ITEM.open_into(&key.epochs, key.index, *pseudonym, stored, plain)?;
-    ItemRecord::decode(plain).ok_or(Error::Integrity(Fault::ItemRecord))
+    ItemRecord::decode(plain)
+        // From a commit after the head: the head was put back.
+        .filter(|record| record.version <= key.head.commit.sequence)
+        .ok_or(Error::Integrity(Fault::ItemRecord))
 }
 
 /// Reads and opens the wanted fields of items whose records are known, in their order.
