@@ -4,6 +4,46 @@
 //! [`Reader::finish`], so trailing bytes are refused. `None` means "not this layout": the caller
 //! turns it into the error that fits the record.
 
+use crate::error::{Error, Fault, Result};
+
+/// A stored format of one record kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format {
+    /// What errors call it.
+    pub(crate) what: &'static str,
+    /// The version this build writes and reads.
+    pub(crate) version: u8,
+    /// What it means if bytes are not of this format.
+    pub(crate) fault: Fault,
+}
+
+impl Format {
+    /// Checks the version byte that stored bytes begin with, and refuses another by name.
+    pub(crate) fn check(&self, stored: &[u8]) -> Result<()> {
+        match stored.first() {
+            Some(&found) if found == self.version => Ok(()),
+            Some(&found) => Err(Error::UnsupportedFormat {
+                what: self.what,
+                found: found.into(),
+                supported: self.version.into(),
+            }),
+            None => Err(Error::Integrity(self.fault)),
+        }
+    }
+
+    /// Reads the fields after the version byte, to the last byte.
+    pub(crate) fn read<'a, T>(
+        &self,
+        stored: &'a [u8],
+        fields: impl FnOnce(&mut Reader<'a>) -> Option<T>,
+    ) -> Result<T> {
+        self.check(stored)?;
+        let mut reader = Reader::new(stored);
+        let value = reader.u8().and_then(|_version| fields(&mut reader));
+        reader.finish().and(value).ok_or(Error::Integrity(self.fault))
+    }
+}
+
 /// Appends big-endian fields to a buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);

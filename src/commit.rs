@@ -17,7 +17,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::crypto::kdf::{Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
 use crate::crypto::sethash::{self, Element, SetHash};
@@ -36,11 +36,9 @@ pub(crate) const HEAD_FORMAT: u8 = 1;
 pub(crate) const SET_FORMAT: u8 = 1;
 
 const SHAPE: Shape = Shape {
-    name: "commit",
-    format: FORMAT,
+    format: Format { what: "commit", version: FORMAT, fault: Fault::Commit },
     kind: Kind::Commit,
     purpose: Purpose::Commit,
-    fault: Fault::Commit,
 };
 
 /// What a commit did.
@@ -288,21 +286,8 @@ pub(crate) fn head_value(sequence: u64) -> Vec<u8> {
 
 /// The sequence in the head record.
 pub(crate) fn head_sequence(stored: &[u8]) -> Result<u64> {
-    let mut reader = Reader::new(stored);
-    match reader.u8() {
-        Some(HEAD_FORMAT) => {}
-        Some(found) => {
-            return Err(Error::UnsupportedFormat {
-                what: "head record",
-                found: found.into(),
-                supported: HEAD_FORMAT.into(),
-            });
-        }
-        None => return Err(Error::Integrity(Fault::Commit)),
-    }
-    let sequence = reader.u64().ok_or(Error::Integrity(Fault::Commit))?;
-    reader.finish().ok_or(Error::Integrity(Fault::Commit))?;
-    Ok(sequence)
+    const HEAD: Format = Format { what: "head record", version: HEAD_FORMAT, fault: Fault::Commit };
+    HEAD.read(stored, Reader::u64)
 }
 
 /// Changes and what they do to the set hash. Made in parallel, then absorbed by a [`Draft`].
@@ -366,21 +351,13 @@ impl Draft {
 
     /// Begins on top of `head`, with its set-hash state.
     pub(crate) fn begin(snapshot: &dyn Snapshot, head: &Head) -> Result<Self> {
+        const SET: Format =
+            Format { what: "set-hash record", version: SET_FORMAT, fault: Fault::SetHash };
         let stored = snapshot.get(Family::Catalog, &key::set_hash(head.commit.index))?;
         let damaged = Error::Integrity(Fault::SetHash);
         let stored = stored.ok_or_else(|| damaged.clone())?;
-        let set = match stored.split_first() {
-            Some((&SET_FORMAT, state)) => SetHash::from_bytes(state),
-            Some((&found, _)) => {
-                return Err(Error::UnsupportedFormat {
-                    what: "set-hash record",
-                    found: found.into(),
-                    supported: SET_FORMAT.into(),
-                });
-            }
-            None => None,
-        };
-        let set = set.filter(|set| set.digest() == head.commit.set_hash).ok_or(damaged)?;
+        let set = SET.read(&stored, |reader| SetHash::from_bytes(reader.rest()))?;
+        let set = (set.digest() == head.commit.set_hash).then_some(set).ok_or(damaged)?;
         Ok(Self { changes: Changes::new(), set })
     }
 

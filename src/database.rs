@@ -5,10 +5,11 @@
 //! open for the life of the process, however often indexes are opened.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::commit::{self, Commit, Draft, Operation};
 use crate::config::{IndexConfig, Options};
 use crate::crypto::kdf::{self, Prk, ReadSecret};
@@ -19,7 +20,7 @@ use crate::handle::Shared;
 use crate::id::{IndexId, Permissions};
 use crate::index::{Index, name_fault};
 use crate::keyring::table::{Principal, RETENTION, Table};
-use crate::keyring::{self, AnyKey, RootKey, View, Wraps};
+use crate::keyring::{self, AnyKey, Capability, RootKey, View, Wraps};
 use crate::store::memory::Memory;
 use crate::store::record::Epochs;
 #[cfg(feature = "rocksdb")]
@@ -221,15 +222,14 @@ impl Database {
         let prefix = key::names();
         snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |place, record| {
             found.push((place.to_vec(), decode_name(record)));
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })?;
         let mut names = Vec::new();
         for (place, id) in found {
             match keyring::name_of(&snapshot, &self.shared.trust, id?, caller) {
-                Ok(name) if place == self.name_key(&name) => {
-                    names.push(name);
-                }
-                Ok(_) => return Err(Error::Integrity(Fault::Catalog)),
+                Ok(name) if place == self.name_key(&name) => names.push(name),
+                // The record of one name points at the index of another.
+                Ok(_) => return Err(Error::Integrity(Fault::GrantTable)),
                 Err(Error::WrongKey) => {}
                 Err(error) => return Err(error),
             }
@@ -341,20 +341,9 @@ pub(crate) fn encode_name(id: IndexId) -> Vec<u8> {
 }
 
 fn decode_name(record: &[u8]) -> Result<IndexId> {
-    let mut reader = Reader::new(record);
-    match reader.u8() {
-        Some(NAME_FORMAT) => {}
-        Some(found) => {
-            return Err(Error::UnsupportedFormat {
-                what: "name record",
-                found: found.into(),
-                supported: NAME_FORMAT.into(),
-            });
-        }
-        None => return Err(Error::Integrity(Fault::Catalog)),
-    }
-    let id = reader.array().map(IndexId);
-    reader.finish().and(id).ok_or(Error::Integrity(Fault::Catalog))
+    const NAME: Format =
+        Format { what: "name record", version: NAME_FORMAT, fault: Fault::Catalog };
+    NAME.read(record, Reader::array).map(IndexId)
 }
 
 pub(crate) fn encode_record(db_salt: &[u8; 32]) -> Vec<u8> {
@@ -365,25 +354,10 @@ pub(crate) fn encode_record(db_salt: &[u8; 32]) -> Vec<u8> {
 
 /// The database salt, if the database has been made.
 fn read_record(snapshot: &dyn Snapshot) -> Result<Option<[u8; 32]>> {
+    const DATABASE: Format = Format { what: "database", version: FORMAT, fault: Fault::Catalog };
     let Some(record) = snapshot.get(Family::Catalog, &key::database())? else { return Ok(None) };
-    let damaged = Error::Integrity(Fault::Catalog);
-    let mut reader = Reader::new(&record);
-    if reader.array().as_ref() != Some(MAGIC) {
-        return Err(damaged);
-    }
-    match reader.u8() {
-        Some(FORMAT) => {}
-        Some(found) => {
-            return Err(Error::UnsupportedFormat {
-                what: "database",
-                found: found.into(),
-                supported: FORMAT.into(),
-            });
-        }
-        None => return Err(damaged),
-    }
-    let db_salt = reader.array();
-    reader.finish().and(db_salt).ok_or(damaged).map(Some)
+    let record = record.strip_prefix(MAGIC).ok_or(Error::Integrity(Fault::Catalog))?;
+    DATABASE.read(record, Reader::array).map(Some)
 }
 
 fn write_record(engine: &dyn Engine) -> Result<[u8; 32]> {

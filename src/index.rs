@@ -33,7 +33,7 @@ use crate::crypto::KeyContext;
 use crate::error::Result;
 use crate::handle::Shared;
 use crate::id::{ETag, IndexId, Permissions, VersionToken};
-use crate::keyring::{AnyKey, ReadKey, RootKey, View, WriteKey};
+use crate::keyring::{AnyKey, Capability, ReadKey, RootKey, Signs, View, WriteKey};
 use crate::redact::Hidden;
 use crate::store::{Durability, Limits, Snapshot};
 use crate::vector::{Metric, Precision};
@@ -136,20 +136,19 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn describe(&self) -> Result<Description> {
-        let engine = self.shared.engine()?;
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let key = AnyKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
-        let config = key.table.config;
-        Ok(Description {
-            name: key.table.name.clone(),
-            dimension: key.dimension(),
-            metric: config.metric,
-            precision: config.precision,
-            item_count: key.head.commit.item_count,
-            total_size_bytes: key.head.commit.total_bytes,
-            permissions: key.permissions(),
-            etag: key.head.etag(),
-            version: self.token(&key.head),
+        self.inspect(|_, key: &AnyKey| {
+            let config = key.table.config;
+            Ok(Description {
+                name: key.table.name.clone(),
+                dimension: key.dimension(),
+                metric: config.metric,
+                precision: config.precision,
+                item_count: key.head.commit.item_count,
+                total_size_bytes: key.head.commit.total_bytes,
+                permissions: key.permissions(),
+                etag: key.head.etag(),
+                version: self.token(&key.head),
+            })
         })
     }
 
@@ -186,11 +185,20 @@ impl Index<'_> {
         &self,
         body: impl FnOnce(&dyn Snapshot, &ReadKey) -> Result<T>,
     ) -> Result<Answer<T>> {
+        self.inspect(|snapshot, key| {
+            Ok(Answer { value: body(snapshot, key)?, version: self.token(&key.head) })
+        })
+    }
+
+    /// Runs `body` on one snapshot with the capability it asks for.
+    pub(crate) fn inspect<K: Capability, T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &K) -> Result<T>,
+    ) -> Result<T> {
         let engine = self.shared.engine()?;
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let key = ReadKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
-        let value = body(&*snapshot, &key)?;
-        Ok(Answer { value, version: self.token(&key.head) })
+        let view = View::take(&*engine, &self.shared.trust);
+        let key = K::open(&view, &self.shared.trust, self.id, &self.name, self.key())?;
+        body(&*view, &key)
     }
 
     /// Runs `body` under the write lock with the write right, and commits what it returns.
@@ -198,27 +206,7 @@ impl Index<'_> {
         &self,
         body: impl FnOnce(&dyn Snapshot, &WriteKey, Limits) -> Result<Outcome<T>>,
     ) -> Result<Committed<T>> {
-        let engine = self.shared.engine()?;
-        let lock = self.shared.write_lock(self.id);
-        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let key = WriteKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
-        let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
-            Outcome::Nothing(value) => {
-                return Ok(self.committed(value, &key.head, false));
-            }
-            Outcome::Changed(draft, commit, value) => (key.finish(draft, commit)?, value),
-        };
-        drop(snapshot);
-        let (batch, head) = changed;
-        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, self.durability)?;
-        key.remember(&self.shared.trust, &head);
-        Ok(self.committed(value, &head, true))
-    }
-
-    fn committed<T>(&self, value: T, head: &Head, changed: bool) -> Committed<T> {
-        let (etag, version) = (head.etag(), self.token(head));
-        Committed { value, etag, version, head: head.commit.clone(), changed }
+        self.transact(self.durability, body)
     }
 
     /// Runs `body` under the write lock with the index key, and commits what it returns, synced.
@@ -226,31 +214,33 @@ impl Index<'_> {
         &self,
         body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
     ) -> Result<T> {
+        self.transact(Durability::Synced, body).map(|committed| committed.value)
+    }
+
+    fn transact<K: Signs, T>(
+        &self,
+        durability: Durability,
+        body: impl FnOnce(&dyn Snapshot, &K, Limits) -> Result<Outcome<T>>,
+    ) -> Result<Committed<T>> {
         let engine = self.shared.engine()?;
         let lock = self.shared.write_lock(self.id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let key = RootKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
-        let (changed, value) = match body(&*snapshot, &key, engine.limits())? {
-            Outcome::Nothing(value) => return Ok(value),
-            Outcome::Changed(draft, commit, value) => (key.finish(draft, commit)?, value),
+        let view = View::take(&*engine, &self.shared.trust);
+        let key = K::open(&view, &self.shared.trust, self.id, &self.name, self.key())?;
+        let (draft, commit, value) = match body(&*view, &key, engine.limits())? {
+            Outcome::Nothing(value) => return Ok(self.committed(value, &key.head, false)),
+            Outcome::Changed(draft, commit, value) => (draft, commit, value),
         };
-        drop(snapshot);
-        let (batch, head) = changed;
-        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, Durability::Synced)?;
+        let (batch, head) = key.finish(draft, commit)?;
+        drop(view);
+        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, durability)?;
         key.remember(&self.shared.trust, &head);
-        Ok(value)
+        Ok(self.committed(value, &head, true))
     }
 
-    /// Runs `body` on one snapshot with the index key.
-    pub(crate) fn inspect<T>(
-        &self,
-        body: impl FnOnce(&dyn Snapshot, &RootKey) -> Result<T>,
-    ) -> Result<T> {
-        let engine = self.shared.engine()?;
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let key = RootKey::open(&snapshot, &self.shared.trust, self.id, &self.name, self.key())?;
-        body(&*snapshot, &key)
+    fn committed<T>(&self, value: T, head: &Head, changed: bool) -> Committed<T> {
+        let (etag, version) = (head.etag(), self.token(head));
+        Committed { value, etag, version, head: head.commit.clone(), changed }
     }
 }
 

@@ -35,7 +35,7 @@ use crate::crypto::KeyContext;
 use crate::crypto::Secret;
 use crate::crypto::kdf::{Locator, Names, Prk, ReadSecret, Signed};
 use crate::crypto::sign::{self, KeyPair};
-use crate::crypto::wrap::{self, Opened, Refusal, Right};
+use crate::crypto::wrap::{self, Opened, Right};
 use crate::error::{Error, Fault, Needs, Result};
 use crate::id::{IndexId, Permissions, UserId};
 use crate::store::record::Epochs;
@@ -98,14 +98,33 @@ impl Session {
     }
 }
 
+/// What an operation may do; there is no way to one but [`open`](Self::open).
+pub(crate) trait Capability: Deref<Target = Session> + Sized {
+    /// Opens the index for this caller; see the module's list of checks.
+    fn open(
+        view: &View<'_>,
+        trust: &Trust,
+        index: IndexId,
+        name: &str,
+        caller: Option<&KeyContext>,
+    ) -> Result<Self>;
+}
+
+/// A capability that can end a mutation.
+pub(crate) trait Signs: Capability {
+    /// The batch that ends with this commit, and the head it makes.
+    fn finish(&self, draft: Draft, commit: Commit) -> Result<(Batch, Head)> {
+        Session::finish(self, draft, commit)
+    }
+}
+
 macro_rules! capability {
     ($(#[$doc:meta])* $name:ident, $needs:expr) => {
         $(#[$doc])*
         pub(crate) struct $name(Session);
 
-        impl $name {
-            /// Opens the index for this caller; see the module's list of checks.
-            pub(crate) fn open(
+        impl Capability for $name {
+            fn open(
                 view: &View<'_>,
                 trust: &Trust,
                 index: IndexId,
@@ -146,20 +165,10 @@ capability!(
     Some(Needs::Root)
 );
 
-impl WriteKey {
-    /// Ends a mutation: the batch and the head it makes.
-    pub(crate) fn finish(&self, draft: Draft, commit: Commit) -> Result<(Batch, Head)> {
-        self.0.finish(draft, commit)
-    }
-}
+impl Signs for WriteKey {}
+impl Signs for RootKey {}
 
 impl RootKey {
-    /// Ends a mutation that leaves the grant table as it is, or (with the commit's table set to
-    /// the new one) replaces it.
-    pub(crate) fn finish(&self, draft: Draft, commit: Commit) -> Result<(Batch, Head)> {
-        self.0.finish(draft, commit)
-    }
-
     /// The pseudorandom key of the root, for the roster.
     pub(crate) const fn prk(&self) -> &Prk {
         &self.0.prk
@@ -322,14 +331,7 @@ fn unwrap(
         wrap::dummy(prk, index, locator);
         return Err(Error::WrongKey);
     };
-    wrap::open(prk, index, locator, right, &stored).map_err(|refusal| match refusal {
-        Refusal::Damaged => Error::Integrity(Fault::Wrap),
-        Refusal::Format(found) => Error::UnsupportedFormat {
-            what: "key wrap",
-            found: found.into(),
-            supported: wrap::FORMAT.into(),
-        },
-    })
+    wrap::open(prk, index, locator, right, &stored)
 }
 
 const fn met_by(needs: Needs, granted: Permissions) -> bool {

@@ -133,7 +133,7 @@ impl Index<'_> {
     /// [`Error::PermissionDenied`] unless the caller holds the index key; [`Error::Integrity`] if
     /// a roster record is damaged or missing; and those of every call.
     pub fn users(&self) -> Result<Vec<User>> {
-        self.inspect(|snapshot, root| {
+        self.inspect(|snapshot, root: &RootKey| {
             let users = root.table.principals.iter();
             let users = users.filter_map(|p| Some((p.user?, p)));
             users

@@ -19,8 +19,8 @@ use super::aead::{Cipher, WHOLE};
 use super::kdf::{Locator, Prk, Salt};
 use super::sign::{KeyPair, PublicKey};
 use super::{Secret, Wiped, random};
-use crate::codec::{Reader, Writer};
-use crate::error::Result;
+use crate::codec::{Format, Reader, Writer};
+use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, Permissions};
 
 /// The version of the wrap format.
@@ -85,15 +85,6 @@ pub(crate) struct Opened {
     pub(crate) writer: Option<KeyPair>,
 }
 
-/// Why a wrap did not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The format version is another.
-    Format(u8),
-    /// It is not a wrap, or not this key's, or damaged.
-    Damaged,
-}
-
 /// Seals a wrap under a fresh salt.
 pub(crate) fn seal(
     prk: &Prk,
@@ -136,13 +127,9 @@ pub(crate) fn open(
     locator: Locator,
     right: Right,
     stored: &[u8],
-) -> Result<Opened, Refusal> {
-    match stored.first() {
-        Some(&FORMAT) => {}
-        Some(&other) => return Err(Refusal::Format(other)),
-        None => return Err(Refusal::Damaged),
-    }
-    open_version_1(prk, index, locator, right, stored).ok_or(Refusal::Damaged)
+) -> Result<Opened> {
+    Format { what: "key wrap", version: FORMAT, fault: Fault::Wrap }.check(stored)?;
+    open_version_1(prk, index, locator, right, stored).ok_or(Error::Integrity(Fault::Wrap))
 }
 
 fn open_version_1(
@@ -266,6 +253,6 @@ mod tests {
         let mut stored = seal(&prk, &h, &secrets(), None).unwrap();
         stored[0] = 2;
         let found = open(&prk, h.index, h.locator, h.right, &stored).err();
-        assert_eq!(found, Some(Refusal::Format(2)));
+        assert!(matches!(found, Some(Error::UnsupportedFormat { found: 2, supported: 1, .. })));
     }
 }

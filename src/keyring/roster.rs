@@ -10,7 +10,7 @@
 
 use subtle::ConstantTimeEq;
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::crypto::aead::{Cipher, WHOLE};
 use crate::crypto::kdf::{Locator, Prk, Salt};
 use crate::crypto::{Secret, Wiped, random};
@@ -52,16 +52,7 @@ pub(crate) fn seal_salted(
 
 /// Opens the record stored at `place`.
 pub(crate) fn open(root: &Prk, index: IndexId, place: &[u8; 16], stored: &[u8]) -> Result<Entry> {
-    match stored.first() {
-        Some(&found) if found != FORMAT => {
-            return Err(Error::UnsupportedFormat {
-                what: "roster record",
-                found: found.into(),
-                supported: FORMAT.into(),
-            });
-        }
-        _ => {}
-    }
+    Format { what: "roster record", version: FORMAT, fault: Fault::Roster }.check(stored)?;
     open_version_1(root, index, place, stored).ok_or(Error::Integrity(Fault::Roster))
 }
 

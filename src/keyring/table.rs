@@ -7,7 +7,7 @@
 //!
 //! Cost: every operation opens and decodes it: about 1 us plus 0.1 us per principal.
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::config::{IndexConfig, MAX_DIMENSION};
 use crate::crypto::aead::Cipher;
 use crate::crypto::kdf::{Locator, Place, Purpose, ReadSecret, Salt, Signed};
@@ -240,17 +240,7 @@ pub(crate) fn read(
         std::ops::ControlFlow::Continue(())
     })?;
     let first = parts.first().filter(|_| in_order).ok_or(DAMAGED)?;
-    match first.first() {
-        Some(&FORMAT) => {}
-        Some(&found) => {
-            return Err(Error::UnsupportedFormat {
-                what: "grant table",
-                found: found.into(),
-                supported: FORMAT.into(),
-            });
-        }
-        None => return Err(DAMAGED),
-    }
+    Format { what: "grant table", version: FORMAT, fault: Fault::GrantTable }.check(first)?;
     open(secrets, index, number, first, &parts).ok_or(DAMAGED)
 }
 

@@ -14,10 +14,10 @@ mod item;
 pub(crate) use item::{Field, ITEM, ItemRecord, PayloadCipher, hash_values};
 
 use super::key::Kind;
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::crypto::aead::{Cipher, TAG, WHOLE, part_nonce};
 use crate::crypto::kdf::{Place, Purpose, ReadSecret, Salt};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::id::IndexId;
 
 const HEADER: usize = 37;
@@ -38,11 +38,9 @@ impl Epochs {
 /// What a kind of record is sealed as.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    pub(crate) name: &'static str,
-    pub(crate) format: u8,
+    pub(crate) format: Format,
     pub(crate) kind: Kind,
     pub(crate) purpose: Purpose,
-    pub(crate) fault: Fault,
 }
 
 impl Shape {
@@ -56,7 +54,7 @@ impl Shape {
     ) -> Vec<u8> {
         let key = secret.single_use(self.purpose, place, salt);
         let mut out = Writer::with_capacity(HEADER + plain.len() + TAG);
-        out.u8(self.format).u32(place.epoch).u64(place.version).bytes(salt);
+        out.u8(self.format.version).u32(place.epoch).u64(place.version).bytes(salt);
         let mut out = out.finish();
         Cipher::new(&key).seal_onto(&WHOLE, &place.bytes(), plain, &mut out);
         out
@@ -72,7 +70,7 @@ impl Shape {
         plain: &mut Vec<u8>,
     ) -> Result<u64> {
         plain.clear();
-        self.check_format(stored)?;
+        self.format.check(stored)?;
         let mut attempt = || {
             let mut reader = Reader::new(stored);
             let (_format, epoch, version) = (reader.u8()?, reader.u32()?, reader.u64()?);
@@ -83,20 +81,7 @@ impl Shape {
                 .open_onto(&WHOLE, &place.bytes(), reader.rest(), plain)
                 .then_some(version)
         };
-        attempt().ok_or(Error::Integrity(self.fault))
-    }
-
-    /// Refuses another format version by name.
-    pub(crate) fn check_format(&self, stored: &[u8]) -> Result<()> {
-        match stored.first() {
-            Some(&found) if found == self.format => Ok(()),
-            Some(&found) => Err(Error::UnsupportedFormat {
-                what: self.name,
-                found: found.into(),
-                supported: self.format.into(),
-            }),
-            None => Err(Error::Integrity(self.fault)),
-        }
+        attempt().ok_or(Error::Integrity(self.format.fault))
     }
 
     pub(crate) const fn place(
@@ -106,7 +91,7 @@ impl Shape {
         id: [u8; 16],
         version: u64,
     ) -> Place {
-        Place { format: self.format, index, epoch, kind: self.kind as u8, id, version }
+        Place { format: self.format.version, index, epoch, kind: self.kind as u8, id, version }
     }
 }
 

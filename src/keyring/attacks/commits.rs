@@ -1,6 +1,7 @@
 //! Forged heads: commits by those who may not make them, and by those who no longer may.
 
 use super::*;
+use crate::codec::Format;
 use crate::crypto::kdf::Purpose;
 use crate::store::key::Kind;
 use crate::store::record::Shape;
@@ -56,11 +57,9 @@ fn a_genuine_commit_at_another_sequence_is_refused() {
     let reader = world.session(Reader);
     let secret = reader.current_secret().unwrap();
     let shape = Shape {
-        name: "commit",
-        format: commit::FORMAT,
+        format: Format { what: "commit", version: commit::FORMAT, fault: Fault::Commit },
         kind: Kind::Commit,
         purpose: Purpose::Commit,
-        fault: Fault::Commit,
     };
     let honest = world.head(&reader.epochs);
     let plain = [&honest.body[..], &honest.signature].concat();
@@ -213,9 +212,11 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
         world.works(&db, Root);
     }
     let honest = world.store.copy();
+    let honest_sequence = world.head(&old.epochs).head.commit.sequence;
 
-    // With the newer tables removed, the chain still tells on the current head; before it only
-    // memory helps: a process that has seen them knows.
+    // With the newer tables removed, the chain still tells on the current head, and before it the
+    // commits that come after. With those removed too only memory helps: a process that has seen
+    // the newer tables knows.
     let next = world.next(&old);
     for number in old_table.0 + 1..=world.head(&old.epochs).head.commit.table {
         for (key, _) in world.store.under(Family::Catalog, &key::table(world.index, number, 0)) {
@@ -231,6 +232,14 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
     }
     world.store.restore(&cut);
     world.sign_head(&old, &fork, signer);
+    for db in world.databases() {
+        for who in [Root, Reader, Other] {
+            world.gets(&db, who, &COMMIT);
+        }
+    }
+    for sequence in fork.sequence + 1..=honest_sequence {
+        world.store.delete(Family::Catalog, &key::commit(world.index, sequence));
+    }
     for who in [Root, Reader, Other] {
         world.gets(&world.warm, who, &Error::Stale);
     }

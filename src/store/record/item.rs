@@ -5,7 +5,7 @@
 //! be rewritten without touching the payload.
 
 use super::{Epochs, Shape, open_parts, seal_parts};
-use crate::codec::{Reader, Writer};
+use crate::codec::{Format, Reader, Writer};
 use crate::crypto::aead::Cipher;
 use crate::crypto::kdf::{Place, Purpose, ReadSecret, Salt};
 use crate::error::{Error, Fault, Result};
@@ -18,12 +18,13 @@ pub(crate) const ITEM_FORMAT: u8 = 1;
 pub(crate) const PAYLOAD_FORMAT: u8 = 1;
 
 pub(crate) const ITEM: Shape = Shape {
-    name: "item record",
-    format: ITEM_FORMAT,
+    format: Format { what: "item record", version: ITEM_FORMAT, fault: Fault::ItemRecord },
     kind: Kind::Item,
     purpose: Purpose::Record,
-    fault: Fault::ItemRecord,
 };
+
+const PAYLOAD: Format =
+    Format { what: "payload value", version: PAYLOAD_FORMAT, fault: Fault::Payload };
 
 /// The fields of an item's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,34 +235,14 @@ impl PayloadCipher {
         values: &[V],
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let start = out.len();
+        for value in values {
+            PAYLOAD.check(value.as_ref())?;
+        }
+        let (start, aad, prefix) = (out.len(), self.aad(field), [PAYLOAD_FORMAT]);
         let whole = values.len() == usize::try_from(extent.parts).unwrap_or(usize::MAX)
-            && self.open_parts(field, values, out)?
+            && open_parts(&self.cipher, field.number(), &aad, &prefix, values, out).is_some()
             && out.len() - start == usize::try_from(extent.length).unwrap_or(usize::MAX);
         if whole { Ok(()) } else { Err(Error::Integrity(Fault::Payload)) }
-    }
-
-    fn open_parts<V: AsRef<[u8]>>(
-        &self,
-        field: Field,
-        values: &[V],
-        out: &mut Vec<u8>,
-    ) -> Result<bool> {
-        for value in values {
-            match value.as_ref().first() {
-                Some(&PAYLOAD_FORMAT) => {}
-                Some(&found) => {
-                    return Err(Error::UnsupportedFormat {
-                        what: "payload value",
-                        found: found.into(),
-                        supported: PAYLOAD_FORMAT.into(),
-                    });
-                }
-                None => return Ok(false),
-            }
-        }
-        let (aad, prefix) = (self.aad(field), [PAYLOAD_FORMAT]);
-        Ok(open_parts(&self.cipher, field.number(), &aad, &prefix, values, out).is_some())
     }
 
     fn aad(&self, field: Field) -> [u8; Place::LENGTH] {
