@@ -4,7 +4,6 @@
     clippy::expect_used,
     clippy::format_collect,
     clippy::indexing_slicing,
-    clippy::option_option,
     clippy::panic,
     clippy::unwrap_used,
     reason = "helpers outside test functions fail the way tests do"
@@ -19,6 +18,7 @@ mod lifecycle;
 mod model;
 mod permissions;
 mod reads;
+mod restored;
 mod support;
 mod tamper;
 mod tidy;
