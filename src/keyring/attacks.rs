@@ -143,6 +143,15 @@ impl World {
         self.put_head(session, commit, &signature);
     }
 
+    /// Removes the commits after this one, which would show that it is not the last.
+    fn cut_after(&self, sequence: u64) {
+        for (key, _) in self.store.under(Family::Catalog, &key::commits(self.index)) {
+            if key > key::commit(self.index, sequence) {
+                self.store.delete(Family::Catalog, &key);
+            }
+        }
+    }
+
     /// A commit on the current head in the name of this session, as its own writer would make it.
     fn next(&self, session: &Session) -> Commit {
         let mut next = self.head(&session.epochs).head.next(Operation::Upsert, 1).unwrap();

@@ -30,8 +30,7 @@ fn layer(module: &str) -> Option<u32> {
 }
 
 /// Imports within a layer: who, and what.
-const NEIGHBOURS: [(&str, &str); 3] =
-    [("codec", "error"), ("id", "error"), ("keyring", "commit")];
+const NEIGHBOURS: [(&str, &str); 3] = [("codec", "error"), ("id", "error"), ("keyring", "commit")];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

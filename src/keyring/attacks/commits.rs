@@ -50,6 +50,20 @@ fn a_signature_copied_from_another_commit_is_refused() {
     world.everyone_gets(&COMMIT);
 }
 
+/// The head record is a bare number that nobody signs.
+#[test]
+fn a_head_set_back_or_ahead_is_refused() {
+    let world = World::new();
+    let sequence = world.session(Root).head.commit.sequence;
+    let head = key::head(world.index);
+    for wrong in [1, sequence - 1, sequence + 1, u64::MAX, 0] {
+        world.store.put(Family::Catalog, &head, &commit::head_value(wrong));
+        world.everyone_gets(&COMMIT);
+    }
+    world.store.put(Family::Catalog, &head, &commit::head_value(sequence));
+    world.everyone_works();
+}
+
 /// Any key holder can seal a commit again, so its place must be in what is signed.
 #[test]
 fn a_genuine_commit_at_another_sequence_is_refused() {
@@ -162,6 +176,7 @@ fn a_commit_that_does_not_follow_is_refused() {
         let mut next = world.next(&writer);
         change(&mut next);
         world.sign_head(&writer, &next, writer.writer.as_ref().unwrap());
+        world.cut_after(next.sequence);
         world.everyone_gets(&COMMIT);
         world.store.restore(&honest);
     }
@@ -182,6 +197,7 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
     let honest = world.store.copy();
     let refused = |commit: &Commit| {
         world.sign_head(&old, commit, signer);
+        world.cut_after(commit.sequence);
         for db in world.databases() {
             for who in [Root, Reader, Other] {
                 world.gets(&db, who, &COMMIT);
@@ -212,7 +228,6 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
         world.works(&db, Root);
     }
     let honest = world.store.copy();
-    let honest_sequence = world.head(&old.epochs).head.commit.sequence;
 
     // With the newer tables removed, the chain still tells on the current head, and before it the
     // commits that come after. With those removed too only memory helps: a process that has seen
@@ -237,9 +252,7 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
             world.gets(&db, who, &COMMIT);
         }
     }
-    for sequence in fork.sequence + 1..=honest_sequence {
-        world.store.delete(Family::Catalog, &key::commit(world.index, sequence));
-    }
+    world.cut_after(fork.sequence);
     for who in [Root, Reader, Other] {
         world.gets(&world.warm, who, &Error::Stale);
     }
