@@ -88,7 +88,8 @@ impl Plain {
         Self(DB::open_cf_descriptors(&options, directory, families).unwrap())
     }
 
-    /// One batch: for each item, the same number of puts of the same sizes; and a commit's worth.
+    /// One batch: for each item, the same number of reads and of puts of the same sizes, in key order
+    /// as the sealed index writes them; and a commit's worth.
     pub(crate) fn upsert(&self, items: &[PlainItem], synced: bool) {
         let mut batch = WriteBatch::default();
         let [catalog, records, _, _, payload] =
@@ -96,7 +97,10 @@ impl Plain {
         for item in items {
             let _ = self.0.get_cf(records, item.key).unwrap();
             batch.put_cf(records, item.key, &item.record);
-            for (field, value) in (0u8..).zip(&item.values) {
+        }
+        for field in 0..3u8 {
+            for item in items {
+                let value = &item.values[usize::from(field)];
                 batch.put_cf(payload, payload_key(field, &item.key), value);
             }
         }
@@ -132,7 +136,7 @@ fn commit(batch: &mut WriteBatch, catalog: &rocksdb::ColumnFamily) {
 }
 
 fn payload_key(field: u8, key: &[u8; 33]) -> Vec<u8> {
-    [&key[..], &[field, 0, 0, 0, 0]].concat()
+    [&key[..16], &[field], &key[17..], &[0; 4]].concat()
 }
 
 /// An item as the plain store keeps it: same key length, same value lengths.
@@ -142,12 +146,12 @@ pub(crate) struct PlainItem {
     values: [Vec<u8>; 3],
 }
 
-/// The plain twin of each item of [`items`]; `seed` makes keys of their own.
+/// The plain twin of each item of [`items`], in key order; `seed` makes keys of their own.
 pub(crate) fn plain_items(count: usize, seed: u64) -> Vec<PlainItem> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let lines = fs::read_to_string(root.join("wordnet-5k.items.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (0..count)
+    let mut items: Vec<PlainItem> = (0..count)
         .map(|number| {
             let line = &lines[number % lines.len()];
             let mut key = [0; 33];
@@ -169,5 +173,7 @@ pub(crate) fn plain_items(count: usize, seed: u64) -> Vec<PlainItem> {
                 values: [vec![0; DIMENSION * 4 + 17], padded(contents), padded(metadata)],
             }
         })
-        .collect()
+        .collect();
+    items.sort_unstable_by_key(|item| item.key);
+    items
 }

@@ -65,6 +65,9 @@ impl Index<'_> {
             let pseudonyms: Vec<_> = ids.iter().map(|id| session.names.item(id)).collect();
             let keys: Vec<_> = pseudonyms.iter().map(|p| key::item(self.id(), p)).collect();
             let stored = snapshot.multi_get(Family::Items, &keys)?;
+            if stored.iter().all(Option::is_none) {
+                return Ok(Outcome::Nothing(ids.len() as u64));
+            }
             let mut draft = Draft::begin(snapshot, &session.head)?;
             let mut next = session.head.next(Operation::Delete, commit::now())?;
             let mut plain = Vec::new();
@@ -87,11 +90,7 @@ impl Index<'_> {
                 next.total_bytes = less(next.total_bytes, record.size())?;
             }
             let missing = (ids.len() as u64).saturating_sub(next.deleted);
-            Ok(if next.deleted == 0 {
-                Outcome::Nothing(missing)
-            } else {
-                Outcome::Changed(draft, next, missing)
-            })
+            Ok(Outcome::Changed(draft, next, missing))
         })
         .map(report)
     }

@@ -67,7 +67,8 @@ impl Item {
         self
     }
 
-    /// A JSON object, at most 64 levels deep and [`Options::max_metadata`] bytes as JSON.
+    /// A JSON object of at most 64 levels, the innermost value counted, and
+    /// [`Options::max_metadata`] bytes as JSON.
     pub fn metadata(mut self, metadata: Value) -> Self {
         self.metadata = Some(metadata);
         self

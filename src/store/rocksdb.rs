@@ -106,11 +106,13 @@ impl Engine for RocksDb {
         Box::new(View { engine: self, snapshot: self.db.snapshot() })
     }
 
-    fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
+    fn commit(&self, mut batch: Batch, durability: Durability) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let mut write = WriteBatch::default();
+        batch.sort();
+        let size = batch.changes.iter().map(Change::size).sum();
+        let mut write = WriteBatch::with_capacity_bytes(size);
         for change in &batch.changes {
             match change {
                 Change::Put(family, key, value) => write.put_cf(self.family(*family)?, key, value),
