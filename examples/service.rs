@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! cargo run --release --example service -- DIRECTORY 127.0.0.1:8080
-//! curl -H 'x-key: 64 hex digits' -H 'x-user: 32 hex digits' \
+//! curl -H 'content-type: application/json' -H 'x-key: 64 hex digits' -H 'x-user: 32 hex digits' \
 //!      -d '{"vector": [0.1, 0.2], "top_k": 3}' http://127.0.0.1:8080/indexes/notes/query
-//! curl -H 'x-key: 64 hex digits' -d '{"ids": ["a"]}' http://127.0.0.1:8080/indexes/notes/delete
+//! curl -H 'content-type: application/json' -H 'x-key: 64 hex digits' \
+//!      -d '{"ids": ["a"]}' http://127.0.0.1:8080/indexes/notes/delete
 //! ```
 
 use axum::Router;
@@ -17,6 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use sealvec::{Database, Error, Index, IndexKey, KeyContext, Options, UserKey};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[tokio::main]
@@ -35,22 +37,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryBody {
+    vector: Vec<f32>,
+    top_k: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteBody {
+    ids: Vec<String>,
+}
+
 async fn query(
     State(database): State<Database>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(body): Json<QueryBody>,
 ) -> Result<Json<Value>, Failure> {
     with_index(database, name, &headers, move |index| {
-        let numbers = array(&body, "vector");
-        #[expect(clippy::cast_possible_truncation, reason = "vectors are f32")]
-        let vector: Vec<f32> =
-            numbers.iter().map(|number| number.as_f64().unwrap_or(f64::NAN) as f32).collect();
-        let top_k = body
-            .get("top_k")
-            .and_then(Value::as_u64)
-            .and_then(|k| usize::try_from(k).ok())
-            .unwrap_or(10);
+        let QueryBody { vector, top_k } = body;
         let hits = index.query(&vector).top_k(top_k).run()?;
         let version = hits.version.to_string();
         let hits: Vec<Value> =
@@ -64,11 +71,10 @@ async fn delete(
     State(database): State<Database>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(body): Json<DeleteBody>,
 ) -> Result<Json<Value>, Failure> {
     with_index(database, name, &headers, move |index| {
-        let ids: Vec<&str> = array(&body, "ids").iter().filter_map(Value::as_str).collect();
-        let report = index.delete(&ids)?;
+        let report = index.delete(&body.ids)?;
         Ok(json!({
             "deleted": report.deleted,
             "missing": report.missing,
@@ -77,10 +83,6 @@ async fn delete(
         }))
     })
     .await
-}
-
-fn array<'a>(body: &'a Value, field: &str) -> &'a [Value] {
-    body.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Takes the caller's key from the headers and runs one call under it on a blocking thread.
@@ -101,15 +103,9 @@ async fn with_index(
 fn caller(headers: &HeaderMap) -> Result<KeyContext, Failure> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let key = header("x-key").ok_or(Error::MissingKey)?;
-    let key = key
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or_default(), 16).ok())
-        .collect::<Option<Vec<u8>>>()
-        .ok_or(Error::WrongKey)?;
     Ok(match header("x-user") {
-        Some(user) => KeyContext::user(user.parse()?, UserKey::from_bytes(&key)?),
-        None => KeyContext::root(IndexKey::from_bytes(&key)?),
+        Some(user) => KeyContext::user(user.parse()?, UserKey::from_hex(key)?),
+        None => KeyContext::root(IndexKey::from_hex(key)?),
     })
 }
 

@@ -34,7 +34,7 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
-use crate::id::{IndexId, UserId};
+use crate::id::{IndexId, UserId, decode_hex};
 
 /// 32 secret bytes: a read secret, a name secret, a seed or a PRK.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -101,6 +101,18 @@ macro_rules! caller_key {
                 Ok(key)
             }
 
+            /// Parses exactly 64 hexadecimal digits of either case.
+            ///
+            /// # Errors
+            /// [`Error::InvalidArgument`] otherwise, and for an all-zero key.
+            pub fn from_hex(digits: &str) -> Result<Self> {
+                let bytes: Option<[u8; 32]> = decode_hex(digits);
+                let bytes = Zeroizing::new(bytes.ok_or_else(|| {
+                    Error::invalid(concat!($what, " is written as 64 hexadecimal digits"))
+                })?);
+                Self::from_bytes(&*bytes)
+            }
+
             /// A fresh key from the operating system's randomness.
             ///
             /// # Errors
@@ -164,6 +176,15 @@ impl KeyContext {
             Caller::Root(_) => None,
             Caller::User(id, _) => Some(*id),
         }
+    }
+
+    /// Whether the caller's own key has the same bytes.
+    pub(crate) fn is_same_key(&self, other: &UserKey) -> bool {
+        let own = match &self.0 {
+            Caller::Root(key) => key.expose(),
+            Caller::User(_, key) => key.expose(),
+        };
+        bool::from(subtle::ConstantTimeEq::ct_eq(&own[..], &other.expose()[..]))
     }
 
     /// The pseudorandom key of this caller in one index.

@@ -16,7 +16,7 @@ use crate::crypto::kdf::{self, Prk, ReadSecret};
 use crate::crypto::sign::KeyPair;
 use crate::crypto::{IndexKey, KeyContext, random};
 use crate::error::{Error, Fault, Result};
-use crate::handle::Shared;
+use crate::handle::{self, Shared};
 use crate::id::{IndexId, Permissions};
 use crate::index::{Index, name_fault};
 use crate::keyring::table::{Principal, RETENTION, Table};
@@ -83,7 +83,9 @@ impl Database {
         }
         let access = if options.create { Access::Create } else { Access::Existing };
         let engine = RocksDb::open(path, access, options.block_cache, limits(&options))?;
-        Self::with_engine(Box::new(engine), options)
+        let database = Self::with_engine(Box::new(engine), options)?;
+        RocksDb::finish_creation(path)?;
+        Ok(database)
     }
 
     /// Opens the database in a directory for reading. Takes no lock and writes nothing, so any
@@ -99,7 +101,14 @@ impl Database {
         let Some(db_salt) = read_record(&*engine.snapshot())? else {
             return Err(Error::DatabaseNotFound(path.display().to_string()));
         };
-        Ok(Self { shared: Arc::new(Shared::new(Box::new(engine), db_salt, options)?) })
+        Ok(Self {
+            shared: Arc::new(Shared::new(
+                Box::new(engine),
+                handle::Access::Read,
+                db_salt,
+                options,
+            )?),
+        })
     }
 
     /// A new database that lives as long as its handles, with default options.
@@ -132,7 +141,7 @@ impl Database {
             Some(db_salt) => db_salt,
             None => write_record(&*engine)?,
         };
-        Ok(Self { shared: Arc::new(Shared::new(engine, db_salt, options)?) })
+        Ok(Self { shared: Arc::new(Shared::new(engine, handle::Access::Write, db_salt, options)?) })
     }
 
     /// Makes an index. The key is not kept: the handle that comes back has none bound.
@@ -153,7 +162,6 @@ impl Database {
         check_name(name)?;
         config.check()?;
         let engine = self.shared.engine()?;
-        let _held = self.shared.creating.lock().unwrap_or_else(PoisonError::into_inner);
         let name_key = self.name_key(name);
         if engine.snapshot().get(Family::Catalog, &name_key)?.is_some() {
             return Err(Error::AlreadyExists);
@@ -214,7 +222,8 @@ impl Database {
     /// database, about 10 us each. Indexes it has no right in are not in the list.
     ///
     /// # Errors
-    /// [`Error::Integrity`] if an index the caller has a right in is damaged; [`Error::Io`].
+    /// [`Error::Integrity`] if an index the caller has a right in is damaged, or a name record is;
+    /// [`Error::Io`].
     pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
         let engine = self.shared.engine()?;
         let snapshot = View::take(&*engine, &self.shared.trust);
@@ -231,6 +240,8 @@ impl Database {
                 // The record of one name points at the index of another.
                 Ok(_) => return Err(Error::Integrity(Fault::GrantTable)),
                 Err(Error::WrongKey) => {}
+                // Names come and go with their index, so this one has lost it.
+                Err(Error::IndexNotFound) => return Err(Error::Integrity(Fault::Catalog)),
                 Err(error) => return Err(error),
             }
         }
@@ -249,7 +260,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::PermissionDenied`];
-    /// [`Error::ReadOnly`]; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::Io`], whose message says so if only step 2 failed.
     pub fn delete_index(&self, name: &str, caller: &KeyContext) -> Result<()> {
         let engine = self.shared.engine()?;
         let id = self.find(&*engine.snapshot(), name)?;
@@ -267,7 +278,9 @@ impl Database {
             Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
         engine.commit(batch, Durability::Synced)?;
         self.shared.forget(id);
-        engine.purge(&[&id.0, &name_key])
+        engine.purge(&[&id.0, &name_key]).map_err(|error| {
+            Error::Io(format!("the index is deleted, but its files were not rewritten: {error}"))
+        })
     }
 
     /// Makes every commit so far durable, whatever [`Durability`] it was made with.

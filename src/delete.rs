@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use crate::commit::{self, Draft, Operation};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, VersionToken};
-use crate::index::{Committed, Index, Outcome, check_ids, open_item};
+use crate::index::{Committed, Index, Outcome, check_ids, open_named};
 use crate::store::record::Field;
 use crate::store::{Family, key};
 
@@ -75,10 +75,7 @@ impl Index<'_> {
                 ids.iter().zip(&pseudonyms).zip(keys).zip(stored)
             {
                 let Some(stored) = stored else { continue };
-                let record = open_item(session, pseudonym, &stored, &mut plain)?;
-                if record.id != *id {
-                    return Err(Error::Integrity(Fault::ItemRecord));
-                }
+                let record = open_named(session, id, pseudonym, &stored, &mut plain)?;
                 for field in Field::ALL {
                     for value in record.payload_keys(self.id(), field, pseudonym) {
                         draft.changes.delete(Family::Payload, value, None);

@@ -84,7 +84,8 @@ pub enum Error {
         /// The version this build reads.
         supported: u32,
     },
-    /// The operating system or the storage engine failed.
+    /// The operating system or the storage engine failed. If it failed while a commit was synced,
+    /// the commit may be there, whole, after the database is opened again; never a part of it.
     #[error("storage failed: {0}")]
     Io(String),
     /// The database is locked by another process.
@@ -93,8 +94,8 @@ pub enum Error {
     /// The database was closed.
     #[error("the database is closed")]
     Closed,
-    /// The disk is full.
-    #[error("no space left on the device; nothing was written")]
+    /// The disk is full. Nothing of the call is visible.
+    #[error("no space left on the device; free some and try again")]
     NoSpace,
 }
 
@@ -200,6 +201,8 @@ pub enum Fault {
     SetHash,
     /// The database record or a name record.
     Catalog,
+    /// A file of the storage engine does not match its own checksums.
+    Storage,
 }
 
 impl fmt::Display for Fault {
@@ -213,6 +216,7 @@ impl fmt::Display for Fault {
             Self::Payload => "a sealed value is damaged, moved or missing",
             Self::SetHash => "the set-hash state does not match the signed commit",
             Self::Catalog => "a catalog record is damaged",
+            Self::Storage => "a file of the storage engine is damaged or missing",
         })
     }
 }

@@ -6,8 +6,9 @@
 //! `close` returns.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use rayon::ThreadPool;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -18,15 +19,21 @@ use crate::id::IndexId;
 use crate::keyring::trust::Trust;
 use crate::store::{Batch, Durability, Engine};
 
+/// What the database was opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
 /// The state behind `Database` and `Index`.
 pub(crate) struct Shared {
     engine: RwLock<Option<Box<dyn Engine>>>,
     /// `None`: everything runs on the caller's thread.
     pool: Option<ThreadPool>,
     locks: Mutex<HashMap<IndexId, Arc<Mutex<()>>>>,
-    /// Held while an index is created, so that two of one name cannot be.
-    pub(crate) creating: Mutex<()>,
     pub(crate) trust: Trust,
+    access: Access,
     pub(crate) db_salt: [u8; 32],
     pub(crate) options: Options,
 }
@@ -34,14 +41,19 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         engine: Box<dyn Engine>,
+        access: Access,
         db_salt: [u8; 32],
         options: Options,
     ) -> Result<Self> {
         let pool = if options.threads == 1 {
             None
         } else {
+            let threads = match options.threads {
+                0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+                set => set,
+            };
             let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(options.threads)
+                .num_threads(threads)
                 .thread_name(|number| format!("sealvec-{number}"))
                 .build();
             Some(pool.map_err(|error| Error::Io(error.to_string()))?)
@@ -50,17 +62,21 @@ impl Shared {
             engine: RwLock::new(Some(engine)),
             pool,
             locks: Mutex::default(),
-            creating: Mutex::default(),
             trust: Trust::default(),
+            access,
             db_salt,
             options,
         })
     }
 
-    /// The engine, for the length of one operation. Take it once per operation: a second take on
-    /// the same thread could wait for a `close` that waits for the first.
+    /// The engine, for the length of one operation. Never waits: whoever comes while `close` waits
+    /// for the operations that run is told that the database is closed.
     pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
-        let guard = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = match self.engine.try_read() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(Error::Closed),
+        };
         if guard.is_some() { Ok(EngineGuard(guard)) } else { Err(Error::Closed) }
     }
 
@@ -95,10 +111,10 @@ impl Shared {
     ) -> Result<()> {
         match durability {
             Durability::Buffered => {
-                let before = self.trust.note_buffered(index, sequence);
-                engine
-                    .commit(batch, durability)
-                    .inspect_err(|_| self.trust.not_buffered(index, before))
+                self.trust.begin_buffered(index, sequence);
+                let result = engine.commit(batch, durability);
+                self.trust.end_buffered(index, result.is_ok());
+                result
             }
             Durability::Synced => {
                 engine.commit(batch, durability)?;
@@ -108,13 +124,22 @@ impl Shared {
         }
     }
 
+    /// Whether a commit is known to have reached the disk. Who only reads does not know whether the
+    /// writer waited.
+    pub(crate) fn is_durable(&self, index: IndexId, sequence: u64) -> bool {
+        self.access == Access::Write && self.trust.is_durable(index, sequence)
+    }
+
     /// How many pieces a parallel job is worth splitting into.
     pub(crate) fn threads(&self) -> usize {
         self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
     }
 
-    /// Runs `work` on every input, in parallel if there is a pool, and returns the results in
-    /// order, or the first error.
+    /// Runs `work` on every input and returns the results in order, or an error.
+    ///
+    /// In parallel if there is a pool, unless the caller is a thread of some pool itself: while it
+    /// waited it would be given other work of its pool, and that work may want the locks that this
+    /// call holds.
     pub(crate) fn map<I, T>(
         &self,
         inputs: Vec<I>,
@@ -125,11 +150,18 @@ impl Shared {
         T: Send,
     {
         match &self.pool {
-            Some(pool) if inputs.len() > 1 => {
+            Some(pool) if inputs.len() > 1 && rayon::current_thread_index().is_none() => {
                 pool.install(|| inputs.into_par_iter().map(&work).collect())
             }
             _ => inputs.into_iter().map(work).collect(),
         }
+    }
+}
+
+impl Drop for Shared {
+    /// The last handle is gone: what was written without waiting reaches the disk now.
+    fn drop(&mut self) {
+        let _ = self.close();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Small identifiers and counters shared by every layer. No secrets live here.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -188,7 +189,9 @@ impl FromStr for ETag {
 }
 
 /// Names one commit of an index: which state an answer was given from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Two tokens are equal if they name the same commit, whether or not either knows it to be durable.
+#[derive(Clone, Copy, Eq)]
 #[non_exhaustive]
 pub struct VersionToken {
     /// The number of the commit; the first is 1.
@@ -198,7 +201,8 @@ pub struct VersionToken {
     /// The number of the grant table the commit was made under.
     pub table: u64,
     /// Whether the commit is known to have reached the disk. A token that is not durable is a
-    /// promise only after [`flush`](crate::Database::flush).
+    /// promise only after [`flush`](crate::Database::flush). Handles that only read do not know, and
+    /// say no; in memory there is nothing to wait for, and it is yes unless the write was buffered.
     pub durable: bool,
 }
 
@@ -207,6 +211,24 @@ impl fmt::Display for VersionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequence, hash, table, durable } = self;
         write!(f, "{sequence:x}.{}.{table:x}.{:x}", Hex(hash), u8::from(*durable))
+    }
+}
+
+impl VersionToken {
+    const fn commit(&self) -> (u64, &[u8; 32], u64) {
+        (self.sequence, &self.hash, self.table)
+    }
+}
+
+impl PartialEq for VersionToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.commit() == other.commit()
+    }
+}
+
+impl Hash for VersionToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.commit().hash(state);
     }
 }
 

@@ -24,7 +24,7 @@ pub use list::{Cursor, IdPage};
 pub use scan::Entry;
 pub use upsert::UpsertReport;
 
-pub(crate) use get::{fetch_fields, open_item};
+pub(crate) use get::{decode_vector, fetch_fields, open_named};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
 pub(crate) use scan::{Span, scan};
 
@@ -168,7 +168,7 @@ impl Index<'_> {
         &self.shared
     }
 
-    fn key(&self) -> Option<&KeyContext> {
+    pub(crate) fn key(&self) -> Option<&KeyContext> {
         match &self.key {
             Key::None => None,
             Key::Bound(key) => Some(key),
@@ -177,7 +177,7 @@ impl Index<'_> {
     }
 
     fn token(&self, head: &Head) -> VersionToken {
-        head.token(self.shared.trust.is_durable(self.id, head.commit.sequence))
+        head.token(self.shared.is_durable(self.id, head.commit.sequence))
     }
 
     /// Runs `body` on one snapshot with the read right.
@@ -223,10 +223,15 @@ impl Index<'_> {
         body: impl FnOnce(&dyn Snapshot, &K, Limits) -> Result<Outcome<T>>,
     ) -> Result<Committed<T>> {
         let engine = self.shared.engine()?;
+        let open =
+            |view: &View<'_>| K::open(view, &self.shared.trust, self.id, &self.name, self.key());
+        // Who may not write does not queue with those who may. What counts is read again under the
+        // lock, where no revocation can come between it and the commit.
+        drop(open(&View::take(&*engine, &self.shared.trust))?);
         let lock = self.shared.write_lock(self.id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let view = View::take(&*engine, &self.shared.trust);
-        let key = K::open(&view, &self.shared.trust, self.id, &self.name, self.key())?;
+        let key = open(&view)?;
         let (draft, commit, value) = match body(&*view, &key, engine.limits())? {
             Outcome::Nothing(value) => return Ok(self.committed(value, &key.head, false)),
             Outcome::Changed(draft, commit, value) => (draft, commit, value),

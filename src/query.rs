@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use crate::error::{Error, Fault, Result};
-use crate::index::{Answer, Include, Index, Span, fetch_fields, scan};
+use crate::index::{Answer, Include, Index, Span, decode_vector, fetch_fields, scan};
 use crate::keyring::ReadKey;
 use crate::redact::Hidden;
 use crate::store::Snapshot;
@@ -161,8 +161,9 @@ impl BatchQuery<'_> {
             };
             let mut scorers = Vec::with_capacity(queries.len());
             for (position, query) in queries.iter().enumerate() {
-                vector::check(query, dimension, config.metric, Precision::F32)
-                    .map_err(|fault| Error::invalid(format!("query {position}: {fault}")))?;
+                vector::check(query, dimension, config.metric, Precision::F32).map_err(
+                    |fault| Error::invalid(format!("query {position}: its vector {fault}")),
+                )?;
                 scorers.push(Scorer::new(config.metric, query));
             }
             if scorers.is_empty() {
@@ -182,7 +183,7 @@ fn search(
     scorers: &[Scorer],
     top_k: usize,
 ) -> Result<Vec<Vec<Candidate>>> {
-    let (shared, precision) = (index.shared(), key.table.config.precision);
+    let shared = index.shared();
     // More shares than threads even out their speed; one is enough for a small index.
     let shares = match key.head.commit.item_count {
         0..1024 => 1,
@@ -192,9 +193,7 @@ fn search(
         let mut tops: Vec<Top> = scorers.iter().map(|_| Top::new(top_k)).collect();
         let mut vector = Vec::new();
         let seen = scan(snapshot, key, span, Include::NONE.vector(), |item| {
-            if !vector::decode_into(item.vector(), precision, &mut vector) {
-                return Err(Error::Integrity(Fault::Payload));
-            }
+            decode_vector(key, item.vector(), &mut vector)?;
             for (scorer, top) in scorers.iter().zip(&mut tops) {
                 top.offer(scorer.distance(&vector), item.pseudonym, item.record);
             }

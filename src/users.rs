@@ -40,8 +40,8 @@ impl Index<'_> {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] unless the caller holds the index key;
-    /// [`Error::InvalidArgument`] if the index has as many users as it takes (4,096); and those of
-    /// every call.
+    /// [`Error::InvalidArgument`] if the index has as many users as it takes (4,096), or if the user
+    /// key is the index key; and those of every call.
     ///
     /// ```
     /// use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric, Permissions, UserId, UserKey};
@@ -61,6 +61,14 @@ impl Index<'_> {
     /// ```
     pub fn grant(&self, user: UserId, user_key: &UserKey, permissions: Permissions) -> Result<()> {
         self.administer(|snapshot, root, limits| {
+            if permissions.root() {
+                return Err(Error::invalid(
+                    "root rights come with the index key and cannot be granted",
+                ));
+            }
+            if self.key().is_some_and(|own| own.is_same_key(user_key)) {
+                return Err(Error::invalid("the user key is the index key; make a key of its own"));
+            }
             let secret = kdf::user_prk(self.id(), user, user_key);
             let prk = Prk::new(&secret);
             let locator = prk.locator();
@@ -184,7 +192,7 @@ fn replace_table(
 ) -> Result<Outcome<()>> {
     next.table = table.number;
     next.table_hash = table.hash();
-    for (key, value) in table.seal(&root.signer(), &root.epochs, limits.value)? {
+    for (key, value) in table.seal(&root.signer()?, &root.epochs, limits.value)? {
         draft.changes.put(Family::Catalog, key, None, value);
     }
     Ok(Outcome::Changed(draft, next, ()))

@@ -136,13 +136,13 @@ impl fmt::Display for VectorFault {
             }
             Self::NotFinite { component } => write!(
                 f,
-                "component {component} (counted from 0) is NaN or infinite as stored; \
+                "is not finite: component {component} (counted from 0) is NaN or infinite as stored; \
                  give finite components, of magnitude under 65520 in an f16 index"
             ),
-            Self::TooLong => f.write_str("its squared length is over 1e37; scale it down"),
+            Self::TooLong => f.write_str("has a squared length over 1e37; scale it down"),
             Self::TooShort => f.write_str(
-                "its length is zero (or its squared length under 1e-30), which has no \
-                 direction under the cosine metric; leave it out or scale it up",
+                "has length zero (or a squared length under 1e-30), so it has no direction under \
+                 the cosine metric; leave it out or scale it up",
             ),
         }
     }

@@ -141,10 +141,7 @@ impl Index<'_> {
             let mut plain = Vec::new();
             for ((id, pseudonym), stored) in ids.iter().zip(&pseudonyms).zip(&stored) {
                 if let Some(stored) = stored {
-                    let record = open_item(key, pseudonym, stored, &mut plain)?;
-                    if record.id != id.as_ref() {
-                        return Err(Error::Integrity(Fault::ItemRecord));
-                    }
+                    let record = open_named(key, id.as_ref(), pseudonym, stored, &mut plain)?;
                     found.push((*pseudonym, record));
                 }
             }
@@ -158,18 +155,40 @@ impl Index<'_> {
     }
 }
 
-/// Opens a stored item record and checks that it belongs where it was found.
+/// Opens a stored item record and checks that it is not from a commit after the head, which would
+/// mean that the head was put back.
 pub(crate) fn open_item(
     key: &Session,
     pseudonym: &Pseudonym,
     stored: &[u8],
     plain: &mut Vec<u8>,
 ) -> Result<ItemRecord> {
-    ITEM.open_into(&key.epochs, key.index, *pseudonym, stored, plain)?;
+    let written = ITEM.open_into(&key.epochs, key.index, *pseudonym, stored, plain)?;
     ItemRecord::decode(plain)
-        // From a commit after the head: the head was put back.
-        .filter(|record| record.version <= key.head.commit.sequence)
+        .filter(|record| record.version <= written && written <= key.head.commit.sequence)
         .ok_or(Error::Integrity(Fault::ItemRecord))
+}
+
+/// As [`open_item`], of the item with this id.
+pub(crate) fn open_named(
+    key: &Session,
+    id: &str,
+    pseudonym: &Pseudonym,
+    stored: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<ItemRecord> {
+    let record = open_item(key, pseudonym, stored, plain)?;
+    if record.id == id { Ok(record) } else { Err(Error::Integrity(Fault::ItemRecord)) }
+}
+
+/// Decodes a vector into `out` and checks that it has the dimension of the index.
+pub(crate) fn decode_vector(key: &Session, stored: &[u8], out: &mut Vec<f32>) -> Result<()> {
+    let decoded = vector::decode_into(stored, key.table.config.precision, out);
+    if decoded && Some(out.len()) == key.dimension() {
+        Ok(())
+    } else {
+        Err(Error::Integrity(Fault::Payload))
+    }
 }
 
 /// Reads and opens the wanted fields of items whose records are known, in their order.
@@ -189,7 +208,6 @@ pub(crate) fn fetch_fields(
     let values = snapshot.multi_get(Family::Payload, &keys)?;
     let values = values.into_iter().map(|value| value.ok_or_else(damaged));
     let mut values = values.collect::<Result<Vec<_>>>()?.into_iter();
-    let precision = key.table.config.precision;
     let mut out = Vec::with_capacity(items.len());
     for (pseudonym, record) in items {
         let mut result = Record { version: record.version, ..Record::default() };
@@ -206,9 +224,7 @@ pub(crate) fn fetch_fields(
             match field {
                 Field::Vector => {
                     let mut vector = Vec::new();
-                    if !vector::decode_into(&plain, precision, &mut vector) {
-                        return Err(damaged());
-                    }
+                    decode_vector(key, &plain, &mut vector)?;
                     result.vector = Some(vector);
                 }
                 Field::Contents => result.contents = Some(plain),

@@ -1,17 +1,18 @@
 //! Visiting every item: for exact queries, lists and exports.
 //!
 //! Item records are read in key order, which is pseudonym order and so says nothing about ids; the
-//! stored values of a batch of records are then read together. Memory is one batch, whatever the
-//! index holds. [`Span::split`] cuts the pseudonyms, which are uniform, into equal shares for
+//! stored values of a batch of records are then read together, about 16 MiB at a time. Memory is
+//! that, or one item if it is longer, whatever the index holds. [`Span::split`] cuts the pseudonyms, which are uniform, into equal shares for
 //! parallel scans of one snapshot.
 //!
 //! Whoever has scanned everything compares the number of records with the signed count: a record
 //! that was dropped from the files does not go unnoticed.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use super::get::open_item;
+use super::get::{decode_vector, open_item};
 use super::{Include, Index};
 use crate::error::{Error, Fault, Result};
 use crate::keyring::ReadKey;
@@ -19,9 +20,10 @@ use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ItemRecord};
 use crate::store::{Family, Snapshot};
-use crate::vector;
 
 const BATCH: usize = 256;
+/// Bytes of fields that are read together, unless one item has more.
+const RUN: u64 = 16 << 20;
 
 /// A share of the items: those whose pseudonym's first byte is in the range.
 #[derive(Debug, Clone, Copy)]
@@ -126,15 +128,57 @@ fn visit_batch(
     for (pseudonym, stored) in batch {
         records.push(open_item(key, pseudonym, stored, &mut buffer)?);
     }
+    let records = batch.iter().map(|(pseudonym, _)| *pseudonym).zip(records);
+    let mut records: VecDeque<(Pseudonym, ItemRecord)> = records.collect();
+    while !records.is_empty() {
+        let run = take_run(&mut records, include);
+        if visit_run(snapshot, key, &run, include, plain, visit)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The first records whose wanted fields fit into [`RUN`] bytes together; at least one.
+fn take_run(
+    records: &mut VecDeque<(Pseudonym, ItemRecord)>,
+    include: Include,
+) -> Vec<(Pseudonym, ItemRecord)> {
+    let size = |record: &ItemRecord| {
+        let extents = include.fields().filter_map(|field| record.extent(field));
+        extents.map(|extent| u64::from(extent.length)).sum::<u64>()
+    };
+    let mut run: Vec<(Pseudonym, ItemRecord)> = Vec::new();
+    let mut total = 0;
+    while let Some((pseudonym, record)) = records.pop_front() {
+        total += size(&record);
+        if total > RUN && !run.is_empty() {
+            records.push_front((pseudonym, record));
+            break;
+        }
+        run.push((pseudonym, record));
+    }
+    run
+}
+
+/// Reads the wanted fields of some records together and visits them.
+fn visit_run(
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    run: &[(Pseudonym, ItemRecord)],
+    include: Include,
+    plain: &mut [Vec<u8>; 3],
+    visit: &mut impl FnMut(Scanned<'_>) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
     let mut values = Vec::with_capacity(3);
     for field in include.fields() {
-        let mut keys = Vec::with_capacity(batch.len());
-        for ((pseudonym, _), record) in batch.iter().zip(&records) {
+        let mut keys = Vec::with_capacity(run.len());
+        for (pseudonym, record) in run {
             keys.extend(record.payload_keys(key.index, field, pseudonym));
         }
         values.push((field, snapshot.multi_get(Family::Payload, &keys)?.into_iter()));
     }
-    for ((pseudonym, _), record) in batch.iter().zip(&records) {
+    for (pseudonym, record) in run {
         let cipher = record.payload_cipher(&key.epochs, key.index, pseudonym)?;
         for (field, values) in &mut values {
             let Some(extent) = record.extent(*field) else { continue };
@@ -189,6 +233,7 @@ impl fmt::Debug for Entry<'_> {
 impl Index<'_> {
     /// Visits every item once, in no order that means anything, from one snapshot and in bounded
     /// memory; returns how many were visited. Needs the read right. Break to stop early.
+    /// `visit` runs inside the call: it may use other handles of the database, but not close it.
     ///
     /// # Errors
     /// [`Error::Integrity`] if a record is damaged, or if fewer or more records are stored than
@@ -219,14 +264,12 @@ impl Index<'_> {
         mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<super::Answer<u64>> {
         self.read(|snapshot, key| {
-            let precision = key.table.config.precision;
             let (mut vector, mut stopped) = (Vec::new(), false);
             let (mut stored, mut visited) = (0u64, 0u64);
             for span in Span::split(1) {
                 stored += scan(snapshot, key, span, include, |item| {
-                    if include.vector && !vector::decode_into(item.vector(), precision, &mut vector)
-                    {
-                        return Err(Error::Integrity(Fault::Payload));
+                    if include.vector {
+                        decode_vector(key, item.vector(), &mut vector)?;
                     }
                     let metadata = item.plain(Field::Metadata).filter(|_| include.metadata);
                     let metadata = metadata.map(std::str::from_utf8).transpose();

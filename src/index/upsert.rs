@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use super::get::open_item;
+use super::get::open_named;
 use super::item::{check_contents, check_item, encode_metadata};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
 use crate::commit::{self, Changes, Commit, Draft, Operation};
@@ -133,10 +133,7 @@ impl Index<'_> {
             let pseudonym = key.names.item(id);
             let stored = snapshot.get(Family::Items, &key::item(self.id(), &pseudonym))?;
             let stored = stored.ok_or(Error::ItemNotFound)?;
-            let old = open_item(key, &pseudonym, &stored, &mut Vec::new())?;
-            if old.id != id {
-                return Err(Error::Integrity(Fault::ItemRecord));
-            }
+            let old = open_named(key, id, &pseudonym, &stored, &mut Vec::new())?;
             let kept = Include {
                 vector: true,
                 contents: contents.is_none(),
@@ -227,7 +224,8 @@ impl Index<'_> {
                 .and_then(|total| total.checked_sub(sealed.removed))
                 .ok_or(Error::Integrity(Fault::Commit))?;
         }
-        next.item_count += next.inserted;
+        let item_count = next.item_count.checked_add(next.inserted);
+        next.item_count = item_count.ok_or(Error::Integrity(Fault::Commit))?;
         Ok(())
     }
 }
@@ -290,7 +288,7 @@ impl Sealer<'_> {
         let (index, epoch) = (self.key.index, self.key.table.epoch());
         let secret = self.key.current_secret()?;
         let old = match stored {
-            Some(stored) => Some(open_item(self.key, pseudonym, stored, plain)?),
+            Some(stored) => Some(open_named(self.key, item.id, pseudonym, stored, plain)?),
             None => None,
         };
         let cipher =

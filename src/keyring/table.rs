@@ -154,6 +154,9 @@ impl Table {
             };
             let locator = Locator(reader.array()?);
             let permissions = Permissions::from_bits(reader.u8()?)?;
+            if permissions.root() != user.is_none() {
+                return None;
+            }
             let grant = reader.u64()?;
             let (has_writer, writer) = (reader.u8()?, reader.array()?);
             let writer = match has_writer {

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::commit::{Commit, Head};
 use crate::crypto::sign::PublicKey;
 use crate::id::IndexId;
 
@@ -26,29 +27,39 @@ pub(crate) struct Trust(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     verified: HashMap<(IndexId, PublicKey), Verified>,
-    buffered: HashMap<IndexId, u64>,
+    buffered: HashMap<IndexId, Buffered>,
     /// Grows whenever a highest table does.
     clock: u64,
+}
+
+/// The latest commit of an index that did not wait for the disk; 0 for none.
+#[derive(Debug, Default)]
+struct Buffered {
+    /// Being written, or written.
+    begun: u64,
+    /// Written.
+    written: u64,
 }
 
 #[derive(Debug)]
 struct Verified {
     fingerprint: [u8; 32],
     table: u64,
+    sequence: u64,
     /// The clock when that table was first seen.
     since: u64,
 }
 
 impl Trust {
-    /// Whether this head has been verified under this root key.
+    /// Whether this head, under a table with this hash, has been verified under this root key.
     pub(crate) fn knows(
         &self,
         index: IndexId,
         root: &PublicKey,
+        head: &Head,
         table: &[u8; 32],
-        commit: &[u8; 32],
     ) -> bool {
-        let fingerprint = fingerprint(table, commit);
+        let fingerprint = fingerprint(table, &head.hash);
         let memory = self.memory();
         memory.verified.get(&(index, *root)).is_some_and(|known| known.fingerprint == fingerprint)
     }
@@ -71,27 +82,26 @@ impl Trust {
         known.is_some_and(|known| known.table > table && known.since <= moment.0)
     }
 
-    /// Remembers a head that was just verified, or just signed by this process.
-    pub(crate) fn remember(
-        &self,
-        index: IndexId,
-        root: &PublicKey,
-        number: u64,
-        table: &[u8; 32],
-        commit: &[u8; 32],
-    ) {
-        let fingerprint = fingerprint(table, commit);
+    /// Remembers a head that was just verified, or just signed by this process, unless a later one
+    /// is remembered: a slow call must not bring back the state before a revocation.
+    pub(crate) fn remember(&self, index: IndexId, root: &PublicKey, head: &Head) {
+        let Commit { table, sequence, table_hash, .. } = &head.commit;
         let mut memory = self.memory();
         let Memory { verified, clock, .. } = &mut *memory;
         let known = verified.entry((index, *root)).or_insert(Verified {
-            fingerprint,
+            fingerprint: [0; 32],
             table: 0,
+            sequence: 0,
             since: *clock,
         });
-        known.fingerprint = fingerprint;
-        if number > known.table {
+        if (*table, *sequence) < (known.table, known.sequence) {
+            return;
+        }
+        known.fingerprint = fingerprint(table_hash, &head.hash);
+        known.sequence = *sequence;
+        if *table > known.table {
             *clock = clock.saturating_add(1);
-            known.table = number;
+            known.table = *table;
             known.since = *clock;
         }
     }
@@ -103,37 +113,43 @@ impl Trust {
         memory.buffered.remove(&index);
     }
 
-    /// Notes that a commit is about to be written without waiting for the disk, and returns what
-    /// was noted before.
-    pub(crate) fn note_buffered(&self, index: IndexId, sequence: u64) -> Option<u64> {
-        self.memory().buffered.insert(index, sequence)
+    /// Notes that a commit is about to be written without waiting for the disk.
+    pub(crate) fn begin_buffered(&self, index: IndexId, sequence: u64) {
+        self.memory().buffered.entry(index).or_default().begun = sequence;
     }
 
-    /// Takes a note back: the commit was not written after all.
-    pub(crate) fn not_buffered(&self, index: IndexId, before: Option<u64>) {
+    /// Notes how that ended.
+    pub(crate) fn end_buffered(&self, index: IndexId, written: bool) {
         let mut memory = self.memory();
-        match before {
-            Some(before) => memory.buffered.insert(index, before),
-            None => memory.buffered.remove(&index),
-        };
+        let Some(buffered) = memory.buffered.get_mut(&index) else { return };
+        if written {
+            buffered.written = buffered.begun;
+        } else {
+            buffered.begun = buffered.written;
+        }
+        if buffered.begun == 0 {
+            memory.buffered.remove(&index);
+        }
     }
 
     /// Notes that everything up to this commit of the index is on the disk.
     pub(crate) fn note_durable(&self, index: IndexId, sequence: u64) {
         let mut memory = self.memory();
-        if memory.buffered.get(&index).is_some_and(|buffered| *buffered <= sequence) {
+        if memory.buffered.get(&index).is_some_and(|buffered| buffered.begun <= sequence) {
             memory.buffered.remove(&index);
         }
     }
 
-    /// The commits that are not known to be on the disk, one per index.
+    /// The commits that are written and not known to be on the disk, one per index. One that is
+    /// being written may miss the flush that follows, so it is not among them.
     pub(crate) fn buffered(&self) -> Vec<(IndexId, u64)> {
-        self.memory().buffered.iter().map(|(index, sequence)| (*index, *sequence)).collect()
+        let memory = self.memory();
+        memory.buffered.iter().map(|(index, buffered)| (*index, buffered.written)).collect()
     }
 
     /// Whether a commit is known to be on the disk.
     pub(crate) fn is_durable(&self, index: IndexId, sequence: u64) -> bool {
-        self.memory().buffered.get(&index).is_none_or(|buffered| sequence > *buffered)
+        self.memory().buffered.get(&index).is_none_or(|buffered| sequence > buffered.begun)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -144,4 +160,76 @@ impl Trust {
 
 fn fingerprint(table: &[u8; 32], commit: &[u8; 32]) -> [u8; 32] {
     *blake3::Hasher::new().update(table).update(commit).finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::Operation;
+
+    const INDEX: IndexId = IndexId([1; 16]);
+    const ROOT: PublicKey = [2; 32];
+
+    fn head(table: u64, sequence: u64) -> Head {
+        let tag = u8::try_from(table * 16 + sequence).unwrap();
+        let commit = Commit {
+            index: INDEX,
+            sequence,
+            previous: [0; 32],
+            table,
+            table_hash: [u8::try_from(table).unwrap(); 32],
+            epoch: 1,
+            principal: None,
+            grant: 1,
+            item_count: 0,
+            total_bytes: 0,
+            next_item: 1,
+            dimension: 0,
+            set_hash: [0; 32],
+            content_tag: None,
+            operation: Operation::Grant,
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
+            trace: [0; 16],
+            time: 0,
+        };
+        Head { commit, hash: [tag; 32] }
+    }
+
+    #[test]
+    fn a_slow_call_does_not_bring_back_an_older_head() {
+        for (slow, latest) in [(head(1, 3), head(2, 4)), (head(2, 3), head(2, 4))] {
+            let trust = Trust::default();
+            let knows = |head: &Head| trust.knows(INDEX, &ROOT, head, &head.commit.table_hash);
+            trust.remember(INDEX, &ROOT, &slow);
+            assert!(knows(&slow));
+            trust.remember(INDEX, &ROOT, &latest);
+            trust.remember(INDEX, &ROOT, &slow);
+            assert!(knows(&latest) && !knows(&slow));
+            assert!(trust.outdates(INDEX, &ROOT, 1, trust.now()));
+            let other = [3; 32];
+            assert!(!trust.outdates(INDEX, &other, 1, trust.now()), "another root, another memory");
+        }
+    }
+
+    #[test]
+    fn a_flush_counts_only_for_what_was_written_before_it() {
+        let trust = Trust::default();
+        trust.begin_buffered(INDEX, 4);
+        trust.end_buffered(INDEX, true);
+        trust.begin_buffered(INDEX, 5);
+        for (index, sequence) in trust.buffered() {
+            trust.note_durable(index, sequence);
+        }
+        trust.end_buffered(INDEX, true);
+        assert!(!trust.is_durable(INDEX, 5), "it was being written when the flush began");
+        for (index, sequence) in trust.buffered() {
+            trust.note_durable(index, sequence);
+        }
+        assert!(trust.is_durable(INDEX, 5));
+        trust.begin_buffered(INDEX, 6);
+        trust.end_buffered(INDEX, false);
+        assert!(trust.is_durable(INDEX, 5), "a write that failed says nothing of those before");
+    }
 }

@@ -29,6 +29,8 @@ use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Visit};
 use crate::error::{Error, Fault, Result};
 
 const LOCKS: usize = 64;
+/// Is there while a database is being made.
+const CREATING: &str = "CREATING";
 const WAL_TOTAL: u64 = 256 << 20;
 /// How often opening for reading is tried while a writer moves files.
 const READ_ATTEMPTS: u32 = 8;
@@ -62,14 +64,14 @@ impl RocksDb {
         limits: Limits,
     ) -> Result<Self> {
         let found = inspect(path)?;
-        if found == Found::Nothing {
+        if found != Found::Database {
             if access != Access::Create {
                 return Err(Error::DatabaseNotFound(path.display().to_string()));
             }
-            create_directory(path)?;
+            begin_creation(path)?;
         }
         let cache = Cache::new_lru_cache(block_cache);
-        let mut options = database_options(found == Found::Nothing);
+        let mut options = database_options(found != Found::Database);
         let families = || {
             Family::ALL.map(|family| {
                 ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))
@@ -94,6 +96,14 @@ impl RocksDb {
             hash: RandomState::new(),
             limits,
         })
+    }
+
+    /// Ends the making of a database, when its first record is on the disk.
+    pub(crate) fn finish_creation(path: &Path) -> Result<()> {
+        match fs::remove_file(path.join(CREATING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&error)),
+            _ => Ok(()),
+        }
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -218,8 +228,6 @@ impl Snapshot for View<'_> {
     fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()> {
         let mut options = self.options();
         options.set_iterate_upper_bound(prefix_end(prefix));
-        // One pass over ciphertext that may exceed the cache must not wash out what is hot.
-        options.fill_cache(true);
         options.set_readahead_size(1 << 20);
         let mut iterator = self.engine.db.raw_iterator_cf_opt(self.engine.family(family)?, options);
         iterator.seek(if from > prefix { from } else { prefix });
@@ -249,7 +257,10 @@ fn patiently<T>(
 
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
+    /// No directory, or an empty one.
     Nothing,
+    /// What is left of a making that did not end; it never held anything.
+    Unfinished,
     Database,
 }
 
@@ -270,11 +281,17 @@ fn inspect(path: &Path) -> Result<Found> {
     if entries.next().is_none() {
         return Ok(Found::Nothing);
     }
+    if path.join(CREATING).is_file() {
+        return Ok(Found::Unfinished);
+    }
     if !path.join("CURRENT").is_file() {
         return Err(not_ours());
     }
     let names = patiently(|| DB::list_cf(&Options::default(), path));
-    let mut names = names.map_err(|_| not_ours())?;
+    // RocksDB gives every database an identity: with it the files are one that is damaged.
+    let damaged = path.join("IDENTITY").is_file();
+    let mut names =
+        names.map_err(|error| if damaged { engine_error(error) } else { not_ours() })?;
     names.sort_unstable();
     let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(*family)).collect();
     expected.push("default");
@@ -293,9 +310,15 @@ const fn name(family: Family) -> &'static str {
     }
 }
 
-fn create_directory(path: &Path) -> Result<()> {
+/// Makes the directory, and in it the file that says that a database is being made.
+///
+/// RocksDB writes several files before there is a database, and a crash in between would leave a
+/// directory that is nobody's. With the file there, the next open for writing goes on.
+fn begin_creation(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| io_error(&error))?;
-    restrict(path)
+    restrict(path)?;
+    let file = fs::File::create(path.join(CREATING)).map_err(|error| io_error(&error))?;
+    file.sync_all().map_err(|error| io_error(&error))
 }
 
 #[cfg(unix)]
@@ -373,7 +396,13 @@ fn engine_error(error: ::rocksdb::Error) -> Error {
     let message = error.to_string();
     match error.kind() {
         ErrorKind::IOError if message.contains("No space left") => Error::NoSpace,
-        ErrorKind::IOError if message.contains("lock") && message.contains("LOCK") => Error::Busy,
+        ErrorKind::IOError
+            if message.contains("While lock file")
+                || message.contains("lock hold by current process") =>
+        {
+            Error::Busy
+        }
+        ErrorKind::Corruption => Error::Integrity(Fault::Storage),
         _ => Error::Io(message),
     }
 }

@@ -12,6 +12,7 @@
 mod cli;
 mod full_disk;
 mod golden_database;
+mod handles;
 mod items;
 mod leaks;
 mod lifecycle;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, IteratorMode, Options as RawOptions};
@@ -118,8 +119,13 @@ pub(crate) fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let bytes = fs::read(&path).unwrap();
-                all.insert(path.strip_prefix(directory).unwrap().to_path_buf(), bytes);
+                let name = path.strip_prefix(directory).unwrap().to_path_buf();
+                match fs::read(&path) {
+                    Ok(bytes) => all.insert(name, bytes),
+                    // The engine removes files of its own when it likes.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => panic!("{}: {error}", path.display()),
+                };
             }
         }
     }

@@ -178,7 +178,7 @@ pub(crate) struct Query {
     #[arg(long, value_name = "Q.npy")]
     pub(crate) vectors: Option<PathBuf>,
     /// Looks for items like this one, which is among the hits itself
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) like: Option<String>,
     /// How many hits a query
     #[arg(long, value_name = "K", default_value_t = 10,

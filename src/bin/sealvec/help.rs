@@ -7,12 +7,13 @@ Examples:
   sealvec --db db --key-file index.key import notes --vectors v.npy --items v.jsonl
   sealvec --db db --key-file index.key query notes --vectors q.npy --top-k 3 --output json
 
+  sealvec keygen --out alice.key
   sealvec --db db --key-file index.key users grant notes \\
       --user-id a11ce000000000000000000000000001 --user-key-file alice.key --permissions read
   sealvec --db db --key-file alice.key --user-id a11ce000000000000000000000000001 stats notes
 
 A key is 64 hexadecimal digits. It is stored nowhere: without it nothing can be read.
-Ids and names that begin with \"-\" go after \"--\"; with --like, write --like=-7.
+Ids and names that begin with \"-\" go after \"--\".
 
 Exit codes:
   0  done
@@ -31,7 +32,8 @@ one JSON object a line, in the same order and number:
 Contents that are not text are {\"base64\": \"...\"}; contents and metadata can be left out.
 
 All of both files is checked before anything is written. An import that was interrupted is continued
-by running it again: what is there is skipped.
+by running it again: what is there is skipped. Of several rows with one id the first is kept, or the
+last with --overwrite; to skip, an import needs the read right too.
 
 Examples:
   sealvec --db db --key-file index.key import notes --vectors v.npy --items v.jsonl
@@ -40,6 +42,8 @@ Examples:
 pub(crate) const QUERY: &str = "\
 json is one line a query: {\"query\":0,\"hits\":[{\"id\":\"doc-7\",\"distance\":0.25}]}
 ids-npy is an int64 array of (queries, top-k) for ids that are whole numbers, filled up with -1.
+Smaller distances are nearer: 1 - cosine, the Euclidean distance (not squared), or minus the inner
+product.
 
 Examples:
   sealvec --db db --key-file index.key query notes --vectors q.npy --top-k 3 --output json
@@ -63,9 +67,11 @@ pub(crate) const EXPORT: &str = "\
 The files are what import reads; the order of items means nothing.
 
 Example:
-  sealvec --db db --key-file index.key export notes --vectors v.npy --items v.jsonl";
+  sealvec --db db --key-file index.key export notes --vectors out.npy --items out.jsonl";
 
 pub(crate) const ITEMS: &str = "\
+An id that is not there is part of the answer, and no failure.
+
 Examples, the second with an id that begins with \"-\":
   sealvec --db db --key-file index.key get notes doc-7 doc-8 --output json
   sealvec --db db --key-file index.key delete notes -- -7";

@@ -160,7 +160,7 @@ fn a_replaced_user_key_stays_the_wrong_key_with_a_self_made_wrap() {
 #[test]
 fn what_verifies_under_a_self_made_root_counts_for_nobody_else() {
     for raise_number in [false, true] {
-        for rights in [Permissions::READ, Permissions::READ_WRITE, Permissions::ROOT] {
+        for rights in [Permissions::READ, Permissions::READ_WRITE] {
             self_made_root(raise_number, rights);
         }
     }

@@ -13,7 +13,9 @@ fn open(path: &Path, access: Access) -> Result<RocksDb> {
 }
 
 pub(super) fn create(path: &Path) -> RocksDb {
-    open(path, Access::Create).unwrap()
+    let engine = open(path, Access::Create).unwrap();
+    RocksDb::finish_creation(path).unwrap();
+    engine
 }
 
 fn fill(engine: &RocksDb, durability: Durability) {

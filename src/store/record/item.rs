@@ -23,6 +23,11 @@ pub(crate) const ITEM: Shape = Shape {
     purpose: Purpose::Record,
 };
 
+/// The longest value there can be, and the shortest stored part of a value with more than one; the
+/// database's options allow no others.
+const LONGEST: u32 = 1 << 30;
+const SHORTEST_PART: u32 = 4 << 10;
+
 const PAYLOAD: Format =
     Format { what: "payload value", version: PAYLOAD_FORMAT, fault: Fault::Payload };
 
@@ -184,8 +189,10 @@ fn extent(reader: &mut Reader<'_>) -> Option<Option<Extent>> {
         1 => {
             let (length, parts) = (reader.u32()?, reader.u32()?);
             let hash = reader.array()?;
-            // A part holds at least one byte, but for the only part of an empty value.
-            (parts >= 1 && parts <= length.max(1)).then_some(Some(Extent { length, parts, hash }))
+            // Parts are as long as the engine takes values, which is never less than 4 KiB.
+            let most = length / (SHORTEST_PART - 1 - 16) + 1;
+            let plausible = length <= LONGEST && (1..=most).contains(&parts);
+            plausible.then_some(Some(Extent { length, parts, hash }))
         }
         _ => None,
     }
