@@ -16,7 +16,7 @@ mod upsert;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 pub use get::{Fetched, Include, Record};
 pub use item::{Item, Update};
@@ -225,11 +225,17 @@ impl Index<'_> {
         let engine = self.shared.engine()?;
         let open =
             |view: &View<'_>| K::open(view, &self.shared.trust, self.id, &self.name, self.key());
-        // Who may not write does not queue with those who may. What counts is read again under the
-        // lock, where no revocation can come between it and the commit.
-        drop(open(&View::take(&*engine, &self.shared.trust))?);
         let lock = self.shared.write_lock(self.id);
-        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = match lock.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // Who may not write does not queue with those who may.
+                drop(open(&View::take(&*engine, &self.shared.trust))?);
+                lock.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        // What counts is read under the lock: no revocation can come between it and the commit.
         let view = View::take(&*engine, &self.shared.trust);
         let key = open(&view)?;
         let (draft, commit, value) = match body(&*view, &key, engine.limits())? {

@@ -73,7 +73,7 @@ pub(crate) struct Batch {
 }
 
 /// One change of a batch.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Change {
     Put(Family, Vec<u8>, Vec<u8>),
     Delete(Family, Vec<u8>),
@@ -96,25 +96,9 @@ impl Batch {
     pub(crate) fn delete(&mut self, family: Family, key: Vec<u8>) {
         self.changes.push(Change::Delete(family, key));
     }
-
-    /// Puts the changes into key order, each key's own changes in the order they came: an ordered
-    /// store takes neighbours faster. A batch that deletes a prefix stays as it is.
-    pub(crate) fn sort(&mut self) {
-        if self.changes.iter().all(|change| change.place().is_some()) {
-            self.changes.sort_by(|a, b| a.place().cmp(&b.place()));
-        }
-    }
 }
 
 impl Change {
-    /// The family and key; `None` for a whole prefix.
-    fn place(&self) -> Option<(Family, &[u8])> {
-        match self {
-            Self::Put(family, key, _) | Self::Delete(family, key) => Some((*family, key)),
-            Self::DeletePrefix(_) => None,
-        }
-    }
-
     /// About how many bytes it takes in a log.
     pub(crate) fn size(&self) -> usize {
         match self {

@@ -197,11 +197,14 @@ impl Index<'_> {
         draft: &mut Draft,
         next: &mut Commit,
     ) -> Result<()> {
-        let pseudonyms: Vec<Pseudonym> = batch.iter().map(|item| key.names.item(item.id)).collect();
-        let keys: Vec<_> = pseudonyms.iter().map(|p| key::item(self.id(), p)).collect();
+        let mut named: Vec<(Pseudonym, &Prepared<'_>)> =
+            batch.iter().map(|item| (key.names.item(item.id), item)).collect();
+        // An ordered store reads and takes neighbours faster.
+        named.sort_unstable_by_key(|(pseudonym, _)| *pseudonym);
+        let keys: Vec<_> = named.iter().map(|(p, _)| key::item(self.id(), p)).collect();
         let stored = snapshot.multi_get(Family::Items, &keys)?;
         let mut work = Vec::with_capacity(batch.len());
-        for ((item, pseudonym), stored) in batch.iter().zip(pseudonyms).zip(stored) {
+        for ((pseudonym, item), stored) in named.into_iter().zip(stored) {
             let number = if stored.is_none() {
                 next.inserted += 1;
                 let number = next.next_item;

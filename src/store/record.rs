@@ -108,14 +108,10 @@ pub(crate) fn seal_parts(
     let overhead = prefix.len().checked_add(TAG)?;
     let room = limit.checked_sub(overhead).filter(|room| *room > 0)?;
     let count = plain.len().div_ceil(room).max(1);
-    let mut parts: Vec<&[u8]> = plain.chunks(room).collect();
-    if parts.is_empty() {
-        parts.push(&[]);
-    }
-    parts
-        .into_iter()
-        .enumerate()
-        .map(|(number, part)| {
+    let mut parts = plain.chunks(room);
+    (0..count)
+        .map(|number| {
+            let part = parts.next().unwrap_or_default();
             let nonce = part_nonce(field, u32::try_from(number).ok()?, number + 1 == count);
             let mut stored = Vec::with_capacity(overhead + part.len());
             stored.extend_from_slice(prefix);
