@@ -117,7 +117,7 @@ sed -n 2p out | grep -q -E '"query": ?1.*"hits": ?\[\{[^}]*"noun-06161718"' || f
 ok "50 answers of 3 hits; the first two begin with the true nearest neighbour"
 
 step "More like $liked, the thylacine"
-run 0 "${owner[@]}" query wordnet --like "$liked" --top-k 5 --output table
+run 0 "${owner[@]}" query wordnet --like "$liked" --top-k 5 --include contents --output table
 show
 has "$first" && has "$second" || fail "its nearest neighbours $first and $second are missing"
 ok "the Tasmanian devil and the phalanger are among its neighbours"
