@@ -17,7 +17,9 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use sealvec::{Durability, Include, Item, KeyContext, Permissions, UserId, UserKey};
+use sealvec::{
+    Database, Durability, Include, Item, KeyContext, Options, Permissions, UserId, UserKey,
+};
 
 fn calls(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().unwrap();
@@ -41,6 +43,13 @@ fn calls(criterion: &mut Criterion) {
             let index = database.open_index("bench").unwrap();
             black_box(index.with_key(&caller).describe().unwrap());
         });
+    });
+    group.bench_function("a page of 100 ids", |b| {
+        b.iter(|| black_box(index.list_ids(100, None).unwrap()));
+    });
+    group.bench_function("open the directory for reading", |b| {
+        let path = directory.path().join("db");
+        b.iter(|| black_box(Database::open_read_only(&path, Options::new().threads(1)).unwrap()));
     });
     group.bench_function("get one, all fields", |b| {
         b.iter(|| black_box(index.get(&[next.next().unwrap()], Include::ALL).unwrap()));

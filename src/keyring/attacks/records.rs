@@ -275,3 +275,58 @@ fn a_changed_set_hash_state_refuses_the_next_write_and_no_read() {
     world.everyone_works();
     assert!(world.set_hash_holds());
 }
+
+/// Kernels compare as far as the shorter vector goes, so a short one would be near to everything.
+#[test]
+fn a_vector_of_another_dimension_is_refused() {
+    let world = World::new();
+    let reader = world.session(Reader);
+    let (mut record, _) = reseal(&world, "a", b"x");
+    let (epoch, secret) = (reader.table.epoch(), reader.current_secret().unwrap());
+    let (pseudonym, version) = (reader.names.item("a"), record.version);
+    let salt = record.payload_salt;
+    let cipher = PayloadCipher::new(secret, world.index, epoch, pseudonym, version, &salt);
+    let (extent, values) = cipher.seal(Field::Vector, &1.0f32.to_le_bytes(), 4096).unwrap();
+    record.vector = extent;
+    record.contents = None;
+    let place = ITEM.place(world.index, epoch, pseudonym, version);
+    let sealed = ITEM.seal(secret, &place, &crate::crypto::random().unwrap(), &record.encode());
+    let key = key::payload(world.index, Field::Vector.kind(), &pseudonym, 0);
+    world.store.put(Family::Payload, &key, &values[0]);
+    world.store.put(Family::Items, &world.record_key("a"), &sealed);
+    let index = world.warm.load_index(NAME, Root.context()).unwrap();
+    let refused = PAYLOAD_FAULT;
+    assert_eq!(index.get(&["a"], Include::NONE.vector()).err(), Some(refused.clone()));
+    assert_eq!(index.query(&[1.0, 1.0]).run().err(), Some(refused.clone()));
+    let visited = index.for_each(Include::NONE.vector(), |_| ControlFlow::Continue(()));
+    assert_eq!(visited.err(), Some(refused));
+    assert!(index.get(&["a"], Include::NONE).is_ok(), "the record itself opens");
+}
+
+/// A writer may sign any count; the next writer must not fall over it.
+#[test]
+fn a_count_at_its_end_is_refused_by_the_next_insert() {
+    let world = World::new();
+    let writer = world.session(Writer);
+    let next = Commit { item_count: u64::MAX, ..world.next(&writer) };
+    world.sign_head(&writer, &next, writer.writer.as_ref().unwrap());
+    let index = world.warm.load_index(NAME, Root.context()).unwrap();
+    let refused = index.upsert(&[Item::new("one too many", [1.0, 1.0])]);
+    assert_eq!(refused.err(), Some(Error::Integrity(Fault::Commit)));
+}
+
+#[test]
+fn a_writer_whose_write_wrap_is_gone_cannot_even_begin() {
+    let world = World::new();
+    let locator = world.session(Writer).prk.locator();
+    let read = key::wrap(world.index, locator, Right::Read);
+    let key = key::wrap(world.index, locator, Right::Write);
+    let wrap = world.store.get(Family::Catalog, &key).unwrap();
+    assert!(world.store.get(Family::Catalog, &read).is_some(), "the read wrap is left");
+    world.store.delete(Family::Catalog, &key);
+    let index = world.warm.load_index(NAME, Writer.context()).unwrap();
+    // Nothing would be written, and still it is refused.
+    assert_eq!(index.delete(&["not here"]).err(), Some(Error::Integrity(Fault::Wrap)));
+    world.store.put(Family::Catalog, &key, &wrap);
+    assert_eq!(index.delete(&["not here"]).unwrap().missing, 1);
+}

@@ -301,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn part_counts_that_no_value_has_are_refused_before_anything_is_read() {
+        let with = |length, parts| {
+            let vector = Extent { length, parts, hash: [1; 32] };
+            ItemRecord::decode(&ItemRecord { vector, ..record() }.encode()).is_some()
+        };
+        assert!(with(8, 1) && with(0, 1) && with(4080, 2) && with(1 << 30, 263_148));
+        assert!(!with(8, 0) && !with(8, 2) && !with(1 << 30, u32::MAX) && !with(u32::MAX, 1));
+    }
+
+    #[test]
     fn parts_are_refused_when_missing_extra_moved_or_of_another_field() {
         let secrets = secrets();
         let cipher = record().payload_cipher(&secrets, IndexId([3; 16]), &[4; 16]).unwrap();
