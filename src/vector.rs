@@ -19,6 +19,10 @@ use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 
 pub(crate) mod kernels;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
+pub(crate) mod rotation;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
+pub(crate) mod scalar;
 
 /// The longest squared length the index takes.
 const MAX_SQUARE: f64 = 1e37;

@@ -13,6 +13,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
+pub(crate) mod codes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
