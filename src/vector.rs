@@ -20,6 +20,8 @@ use half::vec::HalfFloatVecExt;
 
 pub(crate) mod kernels;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
+pub(crate) mod kmeans;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod rotation;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod scalar;

@@ -13,6 +13,7 @@
 
 use std::sync::OnceLock;
 
+pub(crate) mod blocks;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod codes;
 mod portable;
@@ -60,12 +61,14 @@ struct Kernels {
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     squared_distance: unsafe fn(&[f32], &[f32]) -> f32,
     dot_and_square: unsafe fn(&[f32], &[f32]) -> (f32, f32),
+    products: blocks::Multiply,
 }
 
 const PORTABLE: Kernels = Kernels {
     dot: portable::dot,
     squared_distance: portable::squared_distance,
     dot_and_square: portable::dot_and_square,
+    products: blocks::portable,
 };
 
 #[expect(unsafe_code, reason = "calls functions whose CPU features were found at run time")]
@@ -89,6 +92,17 @@ impl Kernels {
         let (a, b) = common_prefix(a, b);
         // SAFETY: a `Kernels` exists only where its CPU features do.
         unsafe { (self.dot_and_square)(a, b) }
+    }
+
+    #[inline]
+    fn products(
+        &self,
+        panel: &[[f32; blocks::LANES]],
+        tile: &[[f32; blocks::ROWS]],
+        out: &mut blocks::Products,
+    ) {
+        // SAFETY: a `Kernels` exists only where its CPU features do.
+        unsafe { (self.products)(panel, tile, out) }
     }
 }
 

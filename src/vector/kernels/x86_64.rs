@@ -17,6 +17,7 @@
 #![expect(clippy::indexing_slicing, reason = "the sums are arrays indexed by their own length")]
 
 use super::Kernels;
+use super::blocks::x86_64 as blocks;
 
 /// The AVX-512F kernels, if this CPU and operating system run them.
 pub(super) fn avx512f() -> Option<Kernels> {
@@ -24,6 +25,7 @@ pub(super) fn avx512f() -> Option<Kernels> {
         dot: avx512f::dot,
         squared_distance: avx512f::squared_distance,
         dot_and_square: avx512f::dot_and_square,
+        products: blocks::avx512f::products,
     })
 }
 
@@ -34,6 +36,7 @@ pub(super) fn avx2() -> Option<Kernels> {
         dot: avx2::dot,
         squared_distance: avx2::squared_distance,
         dot_and_square: avx2::dot_and_square,
+        products: blocks::avx2::products,
     })
 }
 
