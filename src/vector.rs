@@ -22,6 +22,8 @@ pub(crate) mod kernels;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod kmeans;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
+pub(crate) mod rabitq;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod rotation;
 #[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod scalar;

@@ -2,10 +2,11 @@
 //!
 //! The first centroid is a random point, and each further one a point drawn
 //! with a chance in proportion to the squared distance from those before it:
-//! so they lie apart, and no two are equal. The sample has eight points
-//! for each centroid, or [`SMALL`] if that is more, and fewer where that would
-//! cost more than [`BUDGET`]; where not even two for each fit, the centroids are random points as they come,
-//! and equal ones among them are left to Lloyd's rounds.
+//! so they lie apart, and no two are equal. The sample has eight points for
+//! each centroid, or [`SMALL`] if that is more, and fewer where that would
+//! cost more than [`BUDGET`]; where not even two for each fit, the centroids
+//! are random points as they come, and equal ones among them are left to
+//! Lloyd's rounds.
 
 use super::{Points, kernels};
 
