@@ -1,9 +1,10 @@
 //! The crypto layer by itself: sealing and opening by size, wraps, signatures, the set hash.
 //!
-//! `cargo bench --bench crypto`. The layer is private, so its sources are compiled into the bench,
-//! which they allow because they know nothing of storage.
+//! `cargo bench --bench crypto`; with `--features aws-lc` everything is sealed by AWS-LC, and both
+//! implementations of the AEAD are compared. The layer is private, so its sources are compiled into
+//! the bench, which they allow because they know nothing of storage.
 
-#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::duplicate_mod)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -20,6 +21,13 @@ mod src {
     pub mod error;
     pub mod id;
 }
+
+#[cfg(feature = "aws-lc")]
+#[path = "../src/crypto/aead/aws_lc.rs"]
+mod aws_lc;
+#[cfg(feature = "aws-lc")]
+#[path = "../src/crypto/aead/rustcrypto.rs"]
+mod rustcrypto;
 
 use src::{codec, crypto, error, id};
 
@@ -66,6 +74,43 @@ fn seals(criterion: &mut Criterion) {
         group.finish();
     }
 }
+
+/// Both implementations of the AEAD, with a fresh key schedule for every call as in an index.
+#[cfg(feature = "aws-lc")]
+fn implementations(criterion: &mut Criterion) {
+    const AAD: [u8; 58] = [3; 58];
+
+    macro_rules! bench {
+        ($module:ident) => {
+            let mut group = criterion.benchmark_group(stringify!($module));
+            for size in [1536usize, 16 << 10, 64 << 10] {
+                let mut sealed = vec![5; size];
+                let tag = $module::Aead::new(&[7; 32]).seal(&WHOLE, &AAD, &mut sealed).unwrap();
+                let mut buffer = sealed.clone();
+                group.throughput(Throughput::Bytes(size as u64));
+                group.bench_with_input(BenchmarkId::new("seal", size), &size, |b, _| {
+                    b.iter(|| {
+                        let aead = $module::Aead::new(black_box(&[7; 32]));
+                        black_box(aead.seal(&WHOLE, &AAD, &mut buffer))
+                    });
+                });
+                group.bench_with_input(BenchmarkId::new("open", size), &size, |b, _| {
+                    b.iter(|| {
+                        buffer.copy_from_slice(&sealed);
+                        let aead = $module::Aead::new(black_box(&[7; 32]));
+                        assert!(aead.open(&WHOLE, &AAD, &mut buffer, &tag));
+                    });
+                });
+            }
+            group.finish();
+        };
+    }
+    bench!(rustcrypto);
+    bench!(aws_lc);
+}
+
+#[cfg(not(feature = "aws-lc"))]
+fn implementations(_: &mut Criterion) {}
 
 fn keys(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("keys");
@@ -116,5 +161,5 @@ fn commits(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seals, keys, commits);
+criterion_group!(benches, seals, implementations, keys, commits);
 criterion_main!(benches);

@@ -5,12 +5,26 @@
 //! fields, uses [`part_nonce`]: field, part number and last flag. So a missing, extra or re-ordered
 //! part does not open, and no nonce repeats under a key.
 //!
-//! Layout of a seal: ciphertext | tag (16 bytes). Opening checks the tag before it decrypts.
-
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+//! Layout of a seal: ciphertext | tag (16 bytes). Whatever does not open leaves no plaintext.
+//!
+//! There are two implementations of the same bytes, chosen when the crate is built: RustCrypto's,
+//! and AWS-LC's with the feature `aws-lc`. Tests with that feature have both, to open what the other
+//! sealed.
 
 use super::kdf::Key;
+
+#[cfg(feature = "aws-lc")]
+mod aws_lc;
+#[cfg(test)]
+#[cfg(feature = "aws-lc")]
+mod interop;
+#[cfg(any(test, not(feature = "aws-lc")))]
+mod rustcrypto;
+
+#[cfg(feature = "aws-lc")]
+use aws_lc::Aead;
+#[cfg(not(feature = "aws-lc"))]
+use rustcrypto::Aead;
 
 /// The bytes a seal adds.
 pub(crate) const TAG: usize = 16;
@@ -25,9 +39,9 @@ pub(crate) const fn part_nonce(field: u8, part: u32, last: bool) -> [u8; 12] {
     [field, a, b, c, d, last as u8, 0, 0, 0, 0, 0, 0]
 }
 
-/// A key, scheduled. Wiped on drop by the cipher's own `zeroize` feature.
+/// A key, scheduled. Wiped on drop by the implementation.
 pub(crate) struct Cipher {
-    cipher: Aes256Gcm,
+    aead: Aead,
     #[cfg(test)]
     key: [u8; 32],
 }
@@ -35,7 +49,7 @@ pub(crate) struct Cipher {
 impl Cipher {
     pub(crate) fn new(key: &Key) -> Self {
         Self {
-            cipher: Aes256Gcm::new((&**key).into()),
+            aead: Aead::new(key),
             #[cfg(test)]
             key: **key,
         }
@@ -50,10 +64,7 @@ impl Cipher {
         out.reserve(plain.len().saturating_add(TAG));
         out.extend_from_slice(plain);
         let (_, body) = out.split_at_mut(start);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&Nonce::from(*nonce), aad, body.into())
-            .expect("plaintext is bounded far below 64 GiB");
+        let tag = self.aead.seal(nonce, aad, body).expect("plaintext is bounded far below 64 GiB");
         out.extend_from_slice(&tag);
     }
 
@@ -76,10 +87,7 @@ impl Cipher {
         let start = out.len();
         out.extend_from_slice(body);
         let (_, buffer) = out.split_at_mut(start);
-        let opened = self
-            .cipher
-            .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer.into(), &Tag::from(*tag))
-            .is_ok();
+        let opened = self.aead.open(nonce, aad, buffer, tag);
         if !opened {
             out.truncate(start);
         }
