@@ -29,7 +29,7 @@ use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
 /// The version of commit bodies and records.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 /// The version of the head record.
 pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
@@ -50,11 +50,20 @@ pub(crate) enum Operation {
     Delete,
     Grant,
     Revoke,
+    /// The partition tree was rebuilt in part; items are as they were.
+    Optimize,
 }
 
 impl Operation {
-    const ALL: [Self; 6] =
-        [Self::Create, Self::Upsert, Self::Update, Self::Delete, Self::Grant, Self::Revoke];
+    const ALL: [Self; 7] = [
+        Self::Create,
+        Self::Upsert,
+        Self::Update,
+        Self::Delete,
+        Self::Grant,
+        Self::Revoke,
+        Self::Optimize,
+    ];
 
     const fn byte(self) -> u8 {
         match self {
@@ -64,6 +73,7 @@ impl Operation {
             Self::Delete => 4,
             Self::Grant => 5,
             Self::Revoke => 6,
+            Self::Optimize => 7,
         }
     }
 

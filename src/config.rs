@@ -72,6 +72,7 @@ pub struct Options {
     pub(crate) max_contents: usize,
     pub(crate) max_metadata: usize,
     pub(crate) max_value: usize,
+    pub(crate) tuning: Tuning,
 }
 
 impl Options {
@@ -85,6 +86,7 @@ impl Options {
             max_contents: 16 << 20,
             max_metadata: 64 << 10,
             max_value: 64 << 10,
+            tuning: Tuning::new(),
         }
     }
 
@@ -132,6 +134,12 @@ impl Options {
         self
     }
 
+    /// How the partition tree is built. For measurements: the defaults were chosen by some.
+    pub const fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let within = |what: &str, value: usize, low: usize, high: usize| {
             if (low..=high).contains(&value) {
@@ -143,7 +151,47 @@ impl Options {
         within("threads", self.threads, 0, 1024)?;
         within("max_contents", self.max_contents, 0, 1 << 30)?;
         within("max_metadata", self.max_metadata, 2, 16 << 20)?;
-        within("max_value", self.max_value, 4 << 10, 1 << 20)
+        within("max_value", self.max_value, 4 << 10, 1 << 20)?;
+        let Tuning { code_bits, leaf_items, fan_out, .. } = self.tuning;
+        if !matches!(code_bits, 1 | 2 | 4) {
+            return Err(Error::invalid(format!("code_bits is 1, 2 or 4, not {code_bits}")));
+        }
+        within("leaf_items", leaf_items, 8, 4096)?;
+        within("fan_out", fan_out, 4, 1024)
+    }
+}
+
+/// How the partition tree is built; see [`Options::tuning`].
+///
+/// An index keeps what was built under other settings and stays whole; only
+/// [`verify_tree`](crate::Index::verify_tree) goes by the limits of the settings it runs under.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Tuning {
+    /// Bits per component of a code: 1, 2 or 4.
+    pub code_bits: u8,
+    /// Items in a leaf before it splits, second copies aside: 8 to 4,096.
+    pub leaf_items: usize,
+    /// Children of a branch before it splits, if they fit: 4 to 1,024.
+    pub fan_out: usize,
+    /// Whether items get a second copy.
+    pub spill: bool,
+    /// The norm of the noise of a centroid, times the number of its members, over the root mean square of
+    /// their lengths.
+    pub noise: f32,
+}
+
+impl Tuning {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { code_bits: 1, leaf_items: 144, fan_out: 64, spill: true, noise: 3.0 }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

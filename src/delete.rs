@@ -1,6 +1,7 @@
 //! Deleting items.
 //!
-//! Delete is logical, atomic and complete: item record and every payload value go in one commit.
+//! Delete is logical, atomic and complete: item record, every payload value and both rows in the partition tree go
+//! in one commit.
 //! After it no call returns the item, in this process or after a crash. Ciphertext of it can stay in
 //! the files until RocksDB compacts them; the item record and with it the payload salt are then gone
 //! from the live state, but not yet from the medium. docs/security.md says what that means.
@@ -10,9 +11,10 @@ use std::collections::HashSet;
 use crate::commit::{self, Draft, Operation};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, VersionToken};
-use crate::index::{Committed, Index, Outcome, check_ids, open_named};
+use crate::index::{Committed, Growth, Index, Outcome, check_ids, open_named, replant, space};
 use crate::store::record::Field;
 use crate::store::{Family, key};
+use crate::tree::Home;
 
 /// What a delete did, and the state it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +59,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn delete<S: AsRef<str>>(&self, ids: &[S]) -> Result<DeleteReport> {
-        self.mutate(|snapshot, session, _limits| {
+        self.mutate(|snapshot, session, limits| {
             check_ids(ids)?;
             let mut seen = HashSet::with_capacity(ids.len());
             let ids: Vec<&str> =
@@ -71,6 +73,7 @@ impl Index<'_> {
             let mut draft = Draft::begin(snapshot, &session.head)?;
             let mut next = session.head.next(Operation::Delete, commit::now())?;
             let mut plain = Vec::new();
+            let mut homes = Vec::new();
             for (((id, pseudonym), key), stored) in
                 ids.iter().zip(&pseudonyms).zip(keys).zip(stored)
             {
@@ -82,9 +85,19 @@ impl Index<'_> {
                     }
                 }
                 draft.changes.delete(Family::Items, key, Some(&stored));
+                homes.push((*pseudonym, record.leaves.clone()));
                 next.deleted += 1;
                 next.item_count = less(next.item_count, 1)?;
                 next.total_bytes = less(next.total_bytes, record.size())?;
+            }
+            if let Some(space) = space(session, self.shared(), session.dimension()) {
+                let homes = homes
+                    .into_iter()
+                    .map(|(item, leaves)| Some((item, Home::from_leaves(&leaves)?)))
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or(Error::Integrity(Fault::Node))?;
+                let growth = Growth::new(snapshot, session, self.shared());
+                replant(&growth, &space, &homes, Vec::new(), next.sequence, limits, &mut draft)?;
             }
             let missing = (ids.len() as u64).saturating_sub(next.deleted);
             Ok(Outcome::Changed(draft, next, missing))

@@ -195,6 +195,8 @@ pub enum Fault {
     Roster,
     /// An item record.
     ItemRecord,
+    /// A node of the partition tree, or how nodes and item records refer to each other.
+    Node,
     /// A sealed vector, contents or metadata value.
     Payload,
     /// The state of the set hash does not match the signed commit.
@@ -213,6 +215,7 @@ impl fmt::Display for Fault {
             Self::Wrap => "a key wrap is damaged",
             Self::Roster => "a roster record is damaged or missing",
             Self::ItemRecord => "an item record is damaged, moved or missing",
+            Self::Node => "a node of the partition tree is damaged, moved or missing",
             Self::Payload => "a sealed value is damaged, moved or missing",
             Self::SetHash => "the set-hash state does not match the signed commit",
             Self::Catalog => "a catalog record is damaged",

@@ -20,9 +20,13 @@ impl fmt::Debug for IndexId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ItemNumber(pub(crate) u64);
 
-/// A node of the partition tree. Item records have room for up to two leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A node of the partition tree. 0 is the root; every other id is used once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NodeId(pub(crate) u64);
+
+impl NodeId {
+    pub(crate) const ROOT: Self = Self(0);
+}
 
 /// A user's 16-byte identifier, chosen by the application.
 ///

@@ -11,6 +11,7 @@
 mod get;
 mod item;
 mod list;
+mod partition;
 mod scan;
 mod upsert;
 
@@ -24,8 +25,9 @@ pub use list::{Cursor, IdPage};
 pub use scan::Entry;
 pub use upsert::UpsertReport;
 
-pub(crate) use get::{decode_vector, fetch_fields, open_named};
+pub(crate) use get::{decode_vector, fetch_fields, open_item, open_named};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
+pub(crate) use partition::{Growth, PageReader, replant, space};
 pub(crate) use scan::{Span, scan};
 
 use crate::commit::{Commit, Draft, Head};

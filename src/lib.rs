@@ -62,10 +62,12 @@ mod redact;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod users;
 mod vector;
+mod verify;
 
-pub use config::{IndexConfig, MAX_DIMENSION, Options};
+pub use config::{IndexConfig, MAX_DIMENSION, Options, Tuning};
 pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
 pub use delete::DeleteReport;
@@ -75,7 +77,8 @@ pub use index::{
     Answer, Cursor, Description, Entry, Fetched, IdPage, Include, Index, Item, Record, Update,
     UpsertReport,
 };
-pub use query::{BatchQuery, Hit, Query};
+pub use query::{BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};
+pub use verify::TreeReport;

@@ -1,18 +1,21 @@
 //! Queries: the nearest items to a vector.
 //!
-//! Exact: every vector is read, opened and compared, on all threads of the database's pool; one pass
-//! serves a whole batch of queries. Memory is one batch of records per thread and `top_k` candidates
-//! per query. Ties are broken by id, so the answer is the same on every run.
+//! By default through the partition tree (`approximate`), on request by comparing everything (`exact`). Both end as
+//! candidates with an exact distance; what comes with a hit is then read for the nearest only.
+
+mod approximate;
+mod exact;
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::fmt;
-use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::error::{Error, Fault, Result};
-use crate::index::{Answer, Include, Index, Span, decode_vector, fetch_fields, scan};
+pub use approximate::DEFAULT_EFFORT;
+
+use crate::error::{Error, Result};
+use crate::index::{Answer, Include, Index, fetch_fields, space};
 use crate::keyring::ReadKey;
 use crate::redact::Hidden;
 use crate::store::Snapshot;
@@ -49,8 +52,7 @@ pub struct Query<'a> {
 pub struct BatchQuery<'a> {
     index: &'a Index<'a>,
     queries: Vec<&'a [f32]>,
-    top_k: usize,
-    include: Include,
+    settings: Settings,
 }
 
 impl fmt::Debug for Hit {
@@ -69,8 +71,7 @@ impl fmt::Debug for BatchQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BatchQuery")
             .field("queries", &Hidden::list(self.queries.len()))
-            .field("top_k", &self.top_k)
-            .field("include", &self.include)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
@@ -103,44 +104,109 @@ impl Index<'_> {
         vectors: impl IntoIterator<Item = &'a [f32]>,
     ) -> BatchQuery<'a> {
         let queries = vectors.into_iter().collect();
-        BatchQuery { index: self, queries, top_k: 10, include: Include::NONE }
+        BatchQuery { index: self, queries, settings: Settings::new() }
     }
 }
 
 impl Query<'_> {
     /// How many hits. Default = 10. More than the index holds gives all it holds.
     pub const fn top_k(mut self, top_k: usize) -> Self {
-        self.batch.top_k = top_k;
+        self.batch.settings.top_k = top_k;
         self
     }
 
     /// What comes with each hit. Default = id and distance.
     pub const fn include(mut self, include: Include) -> Self {
-        self.batch.include = include;
+        self.batch.settings.include = include;
+        self
+    }
+
+    /// How hard to look: 1 to 1,024. Default = [`DEFAULT_EFFORT`], which finds at least 95 of 100 of the
+    /// ten nearest on real embeddings. Twice the effort reads about twice as much and misses about half as many.
+    pub const fn effort(mut self, effort: u32) -> Self {
+        self.batch.settings.effort = effort;
+        self
+    }
+
+    /// The number of leaves to read, for experts: at least 1. Default = chosen by effort, index size and query.
+    pub const fn probes(mut self, probes: usize) -> Self {
+        self.batch.settings.probes = Some(probes);
+        self
+    }
+
+    /// Compares every vector: nothing is missed, and the cost grows with the index.
+    pub const fn exact(mut self) -> Self {
+        self.batch.settings.exact = true;
         self
     }
 
     /// Runs the query: the hits, nearest first.
     ///
+    /// Approximate, but for small indexes: a near item may be missing. What is there has its exact distance, the
+    /// answer is from one commit, and the same question to the same state gives the same answer. Ties go by id.
+    ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `top_k` 0 or a vector that the index could not hold;
-    /// [`Error::PermissionDenied`]; [`Error::Integrity`]; and those of every call.
+    /// [`Error::InvalidArgument`] for `top_k` or `probes` 0, an effort out of range, or a vector that the index
+    /// could not hold; [`Error::PermissionDenied`]; [`Error::Integrity`]; and those of every call.
     pub fn run(self) -> Result<Answer<Vec<Hit>>> {
-        let Answer { value, version } = self.batch.run()?;
-        Ok(Answer { value: value.into_iter().next().unwrap_or_default(), version })
+        self.run_with_stats().map(|(answer, _)| answer)
+    }
+
+    /// As [`run`](Self::run), with an account of what it took.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Euclidean))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let items: Vec<Item> = (0..100u8).map(|i| Item::new(i.to_string(), [f32::from(i), 0.0])).collect();
+    /// index.upsert(&items)?;
+    /// let (hits, stats) = index.query(&[7.2, 0.0]).top_k(3).run_with_stats()?;
+    /// assert_eq!(hits[0].id, "7");
+    /// assert!(stats.rows >= 3 && stats.reads > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_with_stats(self) -> Result<(Answer<Vec<Hit>>, QueryStats)> {
+        let (Answer { value, version }, stats) = self.batch.run_with_stats()?;
+        let value = value.into_iter().next().unwrap_or_default();
+        Ok((Answer { value, version }, stats.into_iter().next().unwrap_or_default()))
     }
 }
 
 impl BatchQuery<'_> {
     /// As [`Query::top_k`].
     pub const fn top_k(mut self, top_k: usize) -> Self {
-        self.top_k = top_k;
+        self.settings.top_k = top_k;
         self
     }
 
     /// As [`Query::include`].
     pub const fn include(mut self, include: Include) -> Self {
-        self.include = include;
+        self.settings.include = include;
+        self
+    }
+
+    /// As [`Query::effort`].
+    pub const fn effort(mut self, effort: u32) -> Self {
+        self.settings.effort = effort;
+        self
+    }
+
+    /// As [`Query::probes`].
+    pub const fn probes(mut self, probes: usize) -> Self {
+        self.settings.probes = Some(probes);
+        self
+    }
+
+    /// As [`Query::exact`]; one pass serves all queries.
+    pub const fn exact(mut self) -> Self {
+        self.settings.exact = true;
         self
     }
 
@@ -149,11 +215,18 @@ impl BatchQuery<'_> {
     /// # Errors
     /// As [`Query::run`]; the message names the position of the query at fault.
     pub fn run(self) -> Result<Answer<Vec<Vec<Hit>>>> {
-        let Self { index, queries, top_k, include } = self;
-        index.read(|snapshot, key| {
-            if top_k == 0 {
-                return Err(Error::invalid("top_k is at least 1"));
-            }
+        self.run_with_stats().map(|(answer, _)| answer)
+    }
+
+    /// As [`run`](Self::run), with an account of what each query took.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with_stats(self) -> Result<(Answer<Vec<Vec<Hit>>>, Vec<QueryStats>)> {
+        let Self { index, queries, settings } = self;
+        let mut stats = vec![QueryStats::default(); queries.len()];
+        let answer = index.read(|snapshot, key| {
+            settings.check()?;
             let config = key.table.config;
             let Some(dimension) = key.dimension() else {
                 // An index that does not know its dimension has never held an item.
@@ -169,53 +242,84 @@ impl BatchQuery<'_> {
             if scorers.is_empty() {
                 return Ok(Vec::new());
             }
-            let nearest = search(index, snapshot, key, &scorers, top_k)?;
+            // Who wants much of an index is served best by one pass over it.
+            let much = settings.top_k.saturating_mul(4) as u64 >= key.head.commit.item_count;
+            let space = space(key, index.shared(), Some(dimension));
+            let nearest = match space.filter(|_| !settings.exact && !much) {
+                None => {
+                    let (nearest, all) =
+                        exact::search(index, snapshot, key, &scorers, settings.top_k)?;
+                    stats.fill(all);
+                    nearest
+                }
+                Some(space) => {
+                    let work = queries.iter().zip(&scorers).collect();
+                    let found = index.shared().map(work, |(query, scorer)| {
+                        approximate::search(snapshot, key, &space, query, scorer, &settings)
+                    })?;
+                    let (nearest, each): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+                    stats = each;
+                    nearest
+                }
+            };
+            let include = settings.include;
             nearest.into_iter().map(|top| hits(snapshot, key, top, include)).collect()
-        })
+        })?;
+        Ok((answer, stats))
     }
 }
 
-/// Scans everything, in shares, and merges the candidates of each query.
-fn search(
-    index: &Index<'_>,
-    snapshot: &dyn Snapshot,
-    key: &ReadKey,
-    scorers: &[Scorer],
+/// What a query asks for besides the vector.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
     top_k: usize,
-) -> Result<Vec<Vec<Candidate>>> {
-    let shared = index.shared();
-    // More shares than threads even out their speed; one is enough for a small index.
-    let shares = match key.head.commit.item_count {
-        0..1024 => 1,
-        _ => shared.threads() * 4,
-    };
-    let found = shared.map(Span::split(shares), |span| {
-        let mut tops: Vec<Top> = scorers.iter().map(|_| Top::new(top_k)).collect();
-        let mut vector = Vec::new();
-        let seen = scan(snapshot, key, span, Include::NONE.vector(), |item| {
-            decode_vector(key, item.vector(), &mut vector)?;
-            for (scorer, top) in scorers.iter().zip(&mut tops) {
-                top.offer(scorer.distance(&vector), item.pseudonym, item.record);
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok((seen, tops))
-    })?;
-    let seen: u64 = found.iter().map(|(seen, _)| seen).sum();
-    if seen != key.head.commit.item_count {
-        return Err(Error::Integrity(Fault::ItemRecord));
+    include: Include,
+    effort: u32,
+    probes: Option<usize>,
+    exact: bool,
+}
+
+impl Settings {
+    const fn new() -> Self {
+        let include = Include::NONE;
+        Self { top_k: 10, include, effort: DEFAULT_EFFORT, probes: None, exact: false }
     }
-    let mut merged: Vec<Vec<Candidate>> = scorers.iter().map(|_| Vec::new()).collect();
-    for (_, tops) in found {
-        for (all, top) in merged.iter_mut().zip(tops) {
-            all.extend(top.heap);
+
+    fn check(&self) -> Result<()> {
+        if self.top_k == 0 {
+            Err(Error::invalid("top_k is at least 1"))
+        } else if self.probes == Some(0) {
+            Err(Error::invalid("probes is at least 1"))
+        } else if !(1..=1024).contains(&self.effort) {
+            Err(Error::invalid(format!("effort is 1 to 1024, not {}", self.effort)))
+        } else {
+            Ok(())
         }
     }
-    for all in &mut merged {
-        all.sort_unstable();
-        all.truncate(top_k);
-    }
-    Ok(merged)
+}
+
+/// What a query read and where its time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryStats {
+    /// Nodes of the partition tree read.
+    pub nodes: u64,
+    /// Codes scored; for an exact query, vectors.
+    pub rows: u64,
+    /// Stored values read: nodes, vectors and item records; not the caller's keys, nor fields asked for.
+    pub reads: u64,
+    /// Bytes of plaintext that came out of these values.
+    pub bytes_opened: u64,
+    /// Vectors compared after their codes.
+    pub reranked: u64,
+    /// From the root to the list of leaves.
+    pub routing: Duration,
+    /// Reading and scoring leaves.
+    pub scoring: Duration,
+    /// Reading and comparing vectors.
+    pub reranking: Duration,
+    /// Reading the records of the nearest.
+    pub finishing: Duration,
 }
 
 fn hits(
@@ -237,33 +341,6 @@ fn hits(
             metadata: fetched.metadata,
         })
         .collect())
-}
-
-/// The nearest `k` of what was offered.
-struct Top {
-    k: usize,
-    /// The farthest candidate is on top.
-    heap: BinaryHeap<Candidate>,
-}
-
-impl Top {
-    const fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::new() }
-    }
-
-    fn offer(&mut self, distance: f32, pseudonym: Pseudonym, record: &ItemRecord) {
-        if self.heap.len() == self.k {
-            let nearer = self.heap.peek().is_some_and(|worst| {
-                distance.total_cmp(&worst.distance).then_with(|| record.id.cmp(&worst.record.id))
-                    == Ordering::Less
-            });
-            if !nearer {
-                return;
-            }
-            self.heap.pop();
-        }
-        self.heap.push(Candidate { distance, pseudonym, record: record.clone() });
-    }
 }
 
 /// Ordered by distance, then id.

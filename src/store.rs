@@ -18,7 +18,7 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod tampering;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::path::Path;
 
 use crate::error::Result;
@@ -112,12 +112,33 @@ impl Change {
 /// Called with each key and value of a scan, in key order.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
+/// A stored value that the engine holds on to.
+pub(crate) struct Value<'a>(Box<dyn Deref<Target = [u8]> + Send + Sync + 'a>);
+
+impl AsRef<[u8]> for Value<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// An unchanging view of the store.
 pub(crate) trait Snapshot: Send + Sync {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// The values of `keys`, in their order.
     fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// As [`multi_get`](Self::multi_get), without copying: the engine keeps the values for as long as
+    /// they are held.
+    fn multi_get_pinned(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Value<'_>>>>;
 
     /// Visits every key that starts with `prefix` and is not below `from`, in order.
     fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()>;

@@ -19,13 +19,9 @@ use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 
 pub(crate) mod kernels;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod kmeans;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod rabitq;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod rotation;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod scalar;
 
 /// The longest squared length the index takes.
@@ -277,7 +273,7 @@ impl Scorer {
     clippy::cast_possible_truncation,
     reason = "components of a unit vector are rounded to f32"
 )]
-fn normalised(vector: &[f32]) -> Vec<f32> {
+pub(crate) fn normalised(vector: &[f32]) -> Vec<f32> {
     let square = kernels::square(vector);
     let length = if square > 0.0 { square.sqrt() } else { 1.0 };
     let scaled = |x: &f32| (f64::from(*x) / length) as f32;

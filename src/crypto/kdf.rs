@@ -21,6 +21,8 @@ const ROOT_SIGN: &[u8] = b"sealvec/1/root-sign\0";
 const ROSTER: &[u8] = b"sealvec/1/roster\0";
 const ROSTER_PLACE: &[u8] = b"sealvec/1/roster-place\0";
 const PSEUDONYM: &[u8] = b"sealvec/1/pseudonym\0";
+const ROTATION: &[u8] = b"sealvec/1/rotation\0";
+const CACHE: &[u8] = b"sealvec/1/cache\0";
 const CURSOR: &[u8] = b"sealvec/1/cursor\0";
 const NAME: &[u8] = b"sealvec/1/name\0";
 const COMMIT_HASH: &[u8] = b"sealvec/1/commit-hash\0";
@@ -41,6 +43,8 @@ pub(crate) enum Purpose {
     Commit,
     /// Grant tables.
     Table,
+    /// Nodes of the partition tree.
+    Node,
 }
 
 impl Purpose {
@@ -50,6 +54,7 @@ impl Purpose {
             Self::Payload => b"sealvec/1/payload\0",
             Self::Commit => b"sealvec/1/commit\0",
             Self::Table => b"sealvec/1/table\0",
+            Self::Node => b"sealvec/1/node\0",
         }
     }
 }
@@ -194,6 +199,11 @@ impl ReadSecret {
         Zeroizing::new(expand(&self.0, &[purpose.label(), &place.bytes(), salt]))
     }
 
+    /// `Expand(read secret, label | index id)[..16]`: names this secret in the plaintext cache.
+    pub(crate) fn fingerprint(&self, index: IndexId) -> [u8; 16] {
+        expand(&self.0, &[CACHE, &index.0])
+    }
+
     /// `Expand(read secret, label | index id | salt)`: seals a list cursor.
     pub(crate) fn cursor_key(&self, index: IndexId, salt: &Salt) -> Key {
         Zeroizing::new(expand(&self.0, &[CURSOR, &index.0, salt]))
@@ -211,6 +221,14 @@ impl Names {
     /// `HMAC(name secret, label | length u32 | id)[..16]`
     pub(crate) fn item(&self, id: &str) -> [u8; 16] {
         prefixed_hmac(&self.0, PSEUDONYM, id.as_bytes())
+    }
+
+    /// `HMAC(name secret, label)`: the seed of the rotation that codes are taken in. It lives as
+    /// long as the name secret, so codes stay comparable when read secrets change.
+    pub(crate) fn rotation_seed(&self) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(ROTATION);
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -284,8 +302,8 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 4] =
-        [Purpose::Record, Purpose::Payload, Purpose::Commit, Purpose::Table];
+    const PURPOSES: [Purpose; 5] =
+        [Purpose::Record, Purpose::Payload, Purpose::Commit, Purpose::Table, Purpose::Node];
 
     #[test]
     fn labels_are_distinct_and_prefix_free() {
@@ -298,6 +316,8 @@ mod tests {
             ROSTER,
             ROSTER_PLACE,
             PSEUDONYM,
+            ROTATION,
+            CACHE,
             CURSOR,
             NAME,
             COMMIT_HASH,

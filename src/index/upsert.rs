@@ -3,9 +3,11 @@
 //! Steps, inside the mutation described in `commit`, and what a crash after each leaves:
 //! 1. Check the whole batch; keep the last item of each id. Nothing changed.
 //! 2. Read the item records of those ids in one batched read. Nothing changed.
-//! 3. On all threads: seal each payload under a fresh salt, seal the item record under another,
+//! 3. Plan the tree: take out what is replaced, find leaves for what is new, split what overflows.
+//!    Nothing changed.
+//! 4. On all threads: seal each payload under a fresh salt, seal the item records and the nodes under others,
 //!    collect the changes and what they do to the set hash. Nothing changed.
-//! 4. Commit. All of it, or nothing.
+//! 5. Commit. All of it, or nothing.
 //!
 //! An overwritten item keeps its item number; its old payload salt is gone with the old record.
 
@@ -13,17 +15,21 @@ use std::collections::HashMap;
 
 use super::get::open_named;
 use super::item::{check_contents, check_item, encode_metadata};
+use super::partition::{Growth, place, replant, space, vector_parts};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
 use crate::commit::{self, Changes, Commit, Draft, Operation};
 use crate::config::{IndexConfig, MAX_DIMENSION};
 use crate::crypto::fill_random;
 use crate::crypto::kdf::Salt;
 use crate::error::{Error, Fault, Result};
-use crate::id::{ETag, ItemNumber, VersionToken};
+use crate::id::{ETag, ItemNumber, NodeId, VersionToken};
 use crate::keyring::WriteKey;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher};
 use crate::store::{Family, Limits, Snapshot};
+use crate::tree::node::{Copy, Row};
+use crate::tree::plan::Point;
+use crate::tree::{Home, Space};
 use crate::vector;
 
 /// What an upsert or update did, and the state it left.
@@ -187,7 +193,7 @@ impl Index<'_> {
         Ok(batch)
     }
 
-    /// Steps 2 and 3: reads what is there, seals what will be, and fills in the commit.
+    /// Steps 2 to 4: reads what is there, plans the tree, seals, and fills in the commit.
     fn write(
         &self,
         snapshot: &dyn Snapshot,
@@ -197,27 +203,13 @@ impl Index<'_> {
         draft: &mut Draft,
         next: &mut Commit,
     ) -> Result<()> {
-        let mut named: Vec<(Pseudonym, &Prepared<'_>)> =
-            batch.iter().map(|item| (key.names.item(item.id), item)).collect();
-        // An ordered store reads and takes neighbours faster.
-        named.sort_unstable_by_key(|(pseudonym, _)| *pseudonym);
-        let keys: Vec<_> = named.iter().map(|(p, _)| key::item(self.id(), p)).collect();
-        let stored = snapshot.multi_get(Family::Items, &keys)?;
-        let mut work = Vec::with_capacity(batch.len());
-        for ((pseudonym, item), stored) in named.into_iter().zip(stored) {
-            let number = if stored.is_none() {
-                next.inserted += 1;
-                let number = next.next_item;
-                next.next_item = number.checked_add(1).ok_or(Error::Integrity(Fault::Commit))?;
-                number
-            } else {
-                next.updated += 1;
-                0
-            };
-            work.push(Work { item, pseudonym, stored, number: ItemNumber(number) });
+        let mut work = self.look_up(snapshot, key, batch, next)?;
+        let dimension = batch.first().map(|item| item.vector.len());
+        let dimension = dimension.map(|bytes| bytes / key.table.config.precision.bytes());
+        if let Some(space) = space(key, self.shared(), dimension) {
+            self.plant(snapshot, key, limits, &space, &mut work, draft, next.sequence)?;
         }
-        let share = work.len().div_ceil(self.shared().threads()).max(MIN_SHARE);
-        let shares: Vec<&[Work<'_, '_>]> = work.chunks(share).collect();
+        let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
         let sealer = Sealer { key, limits, version: next.sequence };
         for sealed in self.shared().map(shares, |share| sealer.seal(share))? {
             draft.changes.append(sealed.changes);
@@ -230,6 +222,104 @@ impl Index<'_> {
         let item_count = next.item_count.checked_add(next.inserted);
         next.item_count = item_count.ok_or(Error::Integrity(Fault::Commit))?;
         Ok(())
+    }
+
+    /// Step 2: what is stored under the ids of the batch, and new numbers for new items.
+    fn look_up<'a, 'b>(
+        &self,
+        snapshot: &dyn Snapshot,
+        key: &WriteKey,
+        batch: &'a [Prepared<'b>],
+        next: &mut Commit,
+    ) -> Result<Vec<Work<'a, 'b>>> {
+        let mut named: Vec<(Pseudonym, &Prepared<'_>)> =
+            batch.iter().map(|item| (key.names.item(item.id), item)).collect();
+        // An ordered store reads and takes neighbours faster.
+        named.sort_unstable_by_key(|(pseudonym, _)| *pseudonym);
+        let keys: Vec<_> = named.iter().map(|(p, _)| key::item(self.id(), p)).collect();
+        let stored = snapshot.multi_get(Family::Items, &keys)?;
+        let found: Vec<_> = named.into_iter().zip(stored).collect();
+        let opened =
+            self.shared().map(found.chunks(self.share(found.len())).collect(), |share| {
+                let mut plain = Vec::new();
+                let open = |((pseudonym, item), stored): &((Pseudonym, &Prepared<'_>), _)| {
+                    let stored: &Option<Vec<u8>> = stored;
+                    let stored = stored.as_ref();
+                    stored.map(|s| open_named(key, item.id, pseudonym, s, &mut plain)).transpose()
+                };
+                share.iter().map(open).collect::<Result<Vec<_>>>()
+            })?;
+        let mut salts: Vec<Salt> = vec![[0; 24]; found.len()];
+        fill_random(salts.as_flattened_mut())?;
+        let mut work = Vec::with_capacity(batch.len());
+        let found = found.into_iter().zip(opened.into_iter().flatten()).zip(salts);
+        for ((((pseudonym, item), stored), old), payload_salt) in found {
+            let number = match &old {
+                None => {
+                    next.inserted += 1;
+                    let number = next.next_item;
+                    next.next_item =
+                        number.checked_add(1).ok_or(Error::Integrity(Fault::Commit))?;
+                    ItemNumber(number)
+                }
+                Some(old) => {
+                    next.updated += 1;
+                    old.number
+                }
+            };
+            let leaves = Vec::new();
+            work.push(Work { item, pseudonym, stored, old, number, payload_salt, leaves });
+        }
+        Ok(work)
+    }
+
+    /// Step 3: puts the batch into the tree, in place of what it replaces.
+    #[expect(clippy::too_many_arguments, reason = "what a step of one write shares")]
+    fn plant(
+        &self,
+        snapshot: &dyn Snapshot,
+        key: &WriteKey,
+        limits: Limits,
+        space: &Space,
+        work: &mut [Work<'_, '_>],
+        draft: &mut Draft,
+        version: u64,
+    ) -> Result<()> {
+        let damaged = || Error::Integrity(Fault::Node);
+        let removed = work.iter().filter_map(|work| Some((work.pseudonym, work.old.as_ref()?)));
+        let removed = removed
+            .map(|(item, old)| Some((item, Home::from_leaves(&old.leaves)?)))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(damaged)?;
+        let epoch = key.table.epoch();
+        let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
+        let points = self.shared().map(shares, |share| {
+            let point = |work: &Work<'_, '_>| {
+                let row = Row {
+                    pseudonym: work.pseudonym,
+                    number: work.number,
+                    version,
+                    epoch,
+                    parts: vector_parts(work.item.vector.len(), limits)?,
+                    copy: Copy::First,
+                    salt: work.payload_salt,
+                };
+                Ok(Point { row, vector: place(key, space, &work.item.vector).into() })
+            };
+            share.iter().map(point).collect::<Result<Vec<_>>>()
+        })?;
+        let points = points.into_iter().flatten().collect();
+        let growth = Growth::new(snapshot, key, self.shared());
+        let homes = replant(&growth, space, &removed, points, version, limits, draft)?;
+        for work in work {
+            work.leaves = homes.get(&work.pseudonym).ok_or_else(damaged)?.leaves();
+        }
+        Ok(())
+    }
+
+    /// How many of `count` items one thread takes at a time.
+    fn share(&self, count: usize) -> usize {
+        count.div_ceil(self.shared().threads()).max(MIN_SHARE)
     }
 }
 
@@ -244,13 +334,15 @@ struct Prepared<'a> {
     metadata: Option<Vec<u8>>,
 }
 
-/// An item and what is stored under its id now.
+/// An item, what is stored under its id now, and where it will be.
 struct Work<'a, 'b> {
     item: &'a Prepared<'b>,
     pseudonym: Pseudonym,
     stored: Option<Vec<u8>>,
-    /// For a new item.
+    old: Option<ItemRecord>,
     number: ItemNumber,
+    payload_salt: Salt,
+    leaves: Vec<NodeId>,
 }
 
 /// The changes of a share of the batch.
@@ -269,31 +361,18 @@ struct Sealer<'a> {
 impl Sealer<'_> {
     fn seal(&self, share: &[Work<'_, '_>]) -> Result<Sealed> {
         let mut sealed = Sealed { changes: Changes::new(), added: 0, removed: 0 };
-        // Two salts an item, all drawn for this attempt.
-        let mut salts: Vec<[Salt; 2]> = vec![[[0; 24]; 2]; share.len()];
-        fill_random(salts.as_flattened_mut().as_flattened_mut())?;
-        let mut plain = Vec::new();
-        for (work, [record_salt, payload_salt]) in share.iter().zip(&salts) {
-            self.seal_one(work, record_salt, payload_salt, &mut plain, &mut sealed)?;
+        let mut salts: Vec<Salt> = vec![[0; 24]; share.len()];
+        fill_random(salts.as_flattened_mut())?;
+        for (work, record_salt) in share.iter().zip(&salts) {
+            self.seal_one(work, record_salt, &mut sealed)?;
         }
         Ok(sealed)
     }
 
-    fn seal_one(
-        &self,
-        work: &Work<'_, '_>,
-        record_salt: &Salt,
-        payload_salt: &Salt,
-        plain: &mut Vec<u8>,
-        out: &mut Sealed,
-    ) -> Result<()> {
-        let Work { item, pseudonym, stored, number } = work;
+    fn seal_one(&self, work: &Work<'_, '_>, record_salt: &Salt, out: &mut Sealed) -> Result<()> {
+        let Work { item, pseudonym, stored, old, number, payload_salt, leaves } = work;
         let (index, epoch) = (self.key.index, self.key.table.epoch());
         let secret = self.key.current_secret()?;
-        let old = match stored {
-            Some(stored) => Some(open_named(self.key, item.id, pseudonym, stored, plain)?),
-            None => None,
-        };
         let cipher =
             PayloadCipher::new(secret, index, epoch, *pseudonym, self.version, payload_salt);
         let mut store = |field: Field, value: &[u8]| {
@@ -308,11 +387,11 @@ impl Sealer<'_> {
         };
         let record = ItemRecord {
             id: item.id.to_owned(),
-            number: old.as_ref().map_or(*number, |old| old.number),
+            number: *number,
             version: self.version,
             payload_epoch: epoch,
             payload_salt: *payload_salt,
-            leaves: Vec::new(),
+            leaves: leaves.clone(),
             vector: store(Field::Vector, &item.vector)?,
             contents: item.contents.map(|value| store(Field::Contents, value)).transpose()?,
             metadata: item
@@ -321,7 +400,7 @@ impl Sealer<'_> {
                 .map(|value| store(Field::Metadata, value))
                 .transpose()?,
         };
-        if let Some(old) = &old {
+        if let Some(old) = old {
             for field in Field::ALL {
                 let kept = record.extent(field).map_or(0, |extent| extent.parts);
                 let kept = usize::try_from(kept).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@
 //! | catalog | `index 16 \| 14 \| roster place 16` | roster record |
 //! | catalog | `index 16 \| 15` | set-hash state |
 //! | items | `index 16 \| 20 \| pseudonym 16` | item record |
+//! | nodes | `index 16 \| 30 \| node u64 \| part u32` | node of the partition tree |
 //! | payload | `index 16 \| 50 \| pseudonym 16 \| part u32` | vector |
 //! | payload | `index 16 \| 51 \| pseudonym 16 \| part u32` | contents |
 //! | payload | `index 16 \| 52 \| pseudonym 16 \| part u32` | metadata |
@@ -20,7 +21,7 @@
 
 use crate::crypto::kdf::Locator;
 use crate::crypto::wrap::Right;
-use crate::id::IndexId;
+use crate::id::{IndexId, NodeId};
 
 /// The kind byte of a key; also part of the derivation and AAD of sealed records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +36,7 @@ pub(crate) enum Kind {
     Roster = 0x14,
     SetHash = 0x15,
     Item = 0x20,
+    Node = 0x30,
     Vector = 0x50,
     Contents = 0x51,
     Metadata = 0x52,
@@ -106,6 +108,21 @@ pub(crate) fn pseudonym_of(item_key: &[u8]) -> Option<Pseudonym> {
     item_key.get(17..)?.try_into().ok()
 }
 
+pub(crate) fn node(index: IndexId, node: NodeId, part: u32) -> Vec<u8> {
+    key(index, Kind::Node, &[&node.0.to_be_bytes(), &part.to_be_bytes()])
+}
+
+/// What every node's key starts with.
+pub(crate) fn nodes(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Node, &[])
+}
+
+/// The node and the part in the key of a node.
+pub(crate) fn node_of(node_key: &[u8]) -> Option<(NodeId, u32)> {
+    let (node, part) = node_key.get(17..)?.split_first_chunk()?;
+    Some((NodeId(u64::from_be_bytes(*node)), u32::from_be_bytes(part.try_into().ok()?)))
+}
+
 /// `field` is one of the three payload kinds.
 pub(crate) fn payload(index: IndexId, field: Kind, pseudonym: &Pseudonym, part: u32) -> Vec<u8> {
     key(index, field, &[pseudonym, &part.to_be_bytes()])
@@ -144,6 +161,10 @@ mod tests {
         assert_eq!(roster(index, &[5; 16]), prefixed(0x14, &[5; 16]));
         assert_eq!(set_hash(index), prefixed(0x15, &[]));
         assert_eq!(item(index, &[6; 16]), prefixed(0x20, &[6; 16]));
+        let part = [&[0, 0, 0, 0, 0, 0, 1, 2][..], &[0, 0, 0, 3]].concat();
+        assert_eq!(node(index, NodeId(258), 3), prefixed(0x30, &part));
+        assert_eq!(node_of(&node(index, NodeId(258), 3)), Some((NodeId(258), 3)));
+        assert_eq!(node_of(&nodes(index)), None);
         let part = [&[6; 16][..], &[0, 0, 1, 0]].concat();
         assert_eq!(payload(index, Kind::Vector, &[6; 16], 256), prefixed(0x50, &part));
         assert_eq!(payload(index, Kind::Contents, &[6; 16], 256), prefixed(0x51, &part));

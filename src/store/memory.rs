@@ -8,7 +8,7 @@ use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Visit};
+use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
 use crate::error::{Error, Result};
 
 type Map = BTreeMap<Vec<u8>, Arc<[u8]>>;
@@ -114,6 +114,12 @@ impl Snapshot for Families {
     fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
         let map = Self::get(self, family);
         Ok(keys.iter().map(|key| map.get(key).map(|value| value.to_vec())).collect())
+    }
+
+    fn multi_get_pinned(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Value<'_>>>> {
+        let map = Self::get(self, family);
+        let pinned = |key| map.get(key).map(|value| Value(Box::new(Arc::clone(value))));
+        Ok(keys.iter().map(pinned).collect())
     }
 
     fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()> {

@@ -10,8 +10,12 @@
 //! are in the key derivation.
 
 mod item;
+mod node;
 
 pub(crate) use item::{Field, ITEM, ItemRecord, PayloadCipher, hash_values};
+pub(crate) use node::{
+    NodeCipher, ROWS_PART, SealedNode, Sealing, join_node, node_parts, seal_node,
+};
 
 use super::key::Kind;
 use crate::codec::{Format, Reader, Writer};

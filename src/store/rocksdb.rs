@@ -26,7 +26,7 @@ use ::rocksdb::{
     FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Visit};
+use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
 use crate::error::{Error, Fault, Result};
 
 const LOCKS: usize = 64;
@@ -222,6 +222,16 @@ impl Snapshot for View<'_> {
             .batched_multi_get_cf_opt(family, keys, keys.is_sorted(), &self.options())
             .into_iter()
             .map(|found| found.map(|value| value.map(|bytes| bytes.to_vec())).map_err(engine_error))
+            .collect()
+    }
+
+    fn multi_get_pinned(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Value<'_>>>> {
+        let family = self.engine.family(family)?;
+        self.engine
+            .db
+            .batched_multi_get_cf_opt(family, keys, keys.is_sorted(), &self.options())
+            .into_iter()
+            .map(|found| found.map(|v| v.map(|v| Value(Box::new(v)))).map_err(engine_error))
             .collect()
     }
 

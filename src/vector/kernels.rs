@@ -14,7 +14,6 @@
 use std::sync::OnceLock;
 
 pub(crate) mod blocks;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the tree"))]
 pub(crate) mod codes;
 mod portable;
 #[cfg(target_arch = "x86_64")]

@@ -28,7 +28,6 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "used by the tree"))]
 pub(crate) use split::{divide, halve};
 
 /// Panels packed at a time, so that a tile read once serves several.

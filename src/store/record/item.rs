@@ -4,9 +4,11 @@
 //! hashes. Without it they are noise. Its own seal has another salt, new at every rewrite, so it can
 //! be rewritten without touching the payload.
 
+use std::ops::Deref;
+
 use super::{Epochs, Shape, open_parts, seal_parts};
 use crate::codec::{Format, Reader, Writer};
-use crate::crypto::aead::Cipher;
+use crate::crypto::aead::{Cipher, TAG};
 use crate::crypto::kdf::{Place, Purpose, ReadSecret, Salt};
 use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, ItemNumber, NodeId};
@@ -252,6 +254,30 @@ impl PayloadCipher {
         if whole { Ok(()) } else { Err(Error::Integrity(Fault::Payload)) }
     }
 
+    /// Opens a vector of `length` bytes for who has the salt from a leaf and not the item record.
+    pub(crate) fn open_vector<V: Deref<Target = [u8]>>(
+        &self,
+        length: usize,
+        values: &[V],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let field = Field::Vector;
+        let (start, aad, prefix) = (out.len(), self.aad(field), [PAYLOAD_FORMAT]);
+        let values: Vec<&[u8]> = values.iter().map(Deref::deref).collect();
+        for value in &values {
+            PAYLOAD.check(value)?;
+        }
+        let whole = open_parts(&self.cipher, field.number(), &aad, &prefix, &values, out).is_some()
+            && out.len() - start == length;
+        if whole { Ok(()) } else { Err(Error::Integrity(Fault::Payload)) }
+    }
+
+    /// The number of values of at most `limit` bytes that a field is stored in.
+    pub(crate) fn parts(length: usize, limit: usize) -> Option<usize> {
+        let room = limit.checked_sub(1 + TAG).filter(|room| *room > 0)?;
+        Some(length.div_ceil(room).max(1))
+    }
+
     fn aad(&self, field: Field) -> [u8; Place::LENGTH] {
         Place { kind: field.kind() as u8, ..self.place }.bytes()
     }
@@ -270,7 +296,6 @@ pub(crate) fn hash_values<V: AsRef<[u8]>>(values: &[V]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::crypto::Secret;
-    use crate::crypto::aead::TAG;
 
     fn secrets() -> Epochs {
         Epochs::new(vec![(1, ReadSecret::new(&Secret::new([1; 32])))])

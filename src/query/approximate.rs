@@ -1,0 +1,85 @@
+//! Approximate search: one walk of the partition tree per query, on one thread each.
+//!
+//! What the tree finds are leaf rows with exact distances. The item records of the nearest are then read for their
+//! ids, and each must be the record the row speaks of.
+
+use super::{Candidate, QueryStats, Settings};
+use crate::error::{Error, Fault, Result};
+use crate::index::{PageReader, open_item};
+use crate::keyring::ReadKey;
+use crate::store::{Family, Snapshot, key};
+use crate::tree::Space;
+use crate::tree::search::{self, Depth, Found};
+use crate::vector::Scorer;
+
+/// The default of [`Query::effort`](super::Query::effort).
+pub const DEFAULT_EFFORT: u32 = 16;
+
+pub(super) fn search(
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    space: &Space,
+    query: &[f32],
+    scorer: &Scorer,
+    settings: &Settings,
+) -> Result<(Vec<Candidate>, QueryStats)> {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
+    let effort = settings.effort as f32 / DEFAULT_EFFORT as f32;
+    let depth = Depth {
+        top_k: settings.top_k,
+        effort,
+        probes: settings.probes,
+        items: key.head.commit.item_count,
+    };
+    let pages = PageReader::new(snapshot, key);
+    let (found, work) = search::search(&pages, space, query, scorer, &depth)?;
+    let start = std::time::Instant::now();
+    let candidates = name(snapshot, key, found, settings.top_k, &pages)?;
+    let stats = QueryStats {
+        nodes: work.nodes,
+        rows: work.rows,
+        reads: pages.reads.get(),
+        bytes_opened: pages.opened.get(),
+        reranked: work.reranked,
+        routing: work.routing,
+        scoring: work.scoring,
+        reranking: work.reranking,
+        finishing: start.elapsed(),
+    };
+    Ok((candidates, stats))
+}
+
+/// Reads the records of what was found: ids, and the proof that the rows are of this state.
+fn name(
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    found: Vec<Found>,
+    top_k: usize,
+    pages: &PageReader<'_>,
+) -> Result<Vec<Candidate>> {
+    let keys: Vec<_> =
+        found.iter().map(|found| key::item(key.index, &found.row.pseudonym)).collect();
+    let stored = snapshot.multi_get_pinned(Family::Items, &keys)?;
+    pages.reads.set(pages.reads.get() + keys.len() as u64);
+    let mut plain = Vec::new();
+    let mut candidates = Vec::with_capacity(found.len());
+    for (found, stored) in found.into_iter().zip(stored) {
+        let damaged = || Error::Integrity(Fault::Node);
+        let stored = stored.ok_or_else(damaged)?;
+        let row = &found.row;
+        let record = open_item(key, &row.pseudonym, &stored, &mut plain)?;
+        pages.opened.set(pages.opened.get() + plain.len() as u64);
+        let same = record.number == row.number
+            && record.version == row.version
+            && record.payload_salt == row.salt
+            && record.payload_epoch == row.epoch;
+        if !same {
+            return Err(damaged());
+        }
+        let (distance, pseudonym) = (found.distance, row.pseudonym);
+        candidates.push(Candidate { distance, pseudonym, record });
+    }
+    candidates.sort_unstable();
+    candidates.truncate(top_k);
+    Ok(candidates)
+}

@@ -1,0 +1,204 @@
+//! Building many leaves at once: the skeleton of a bulk load, and the rebuilding of a part of the tree.
+//!
+//! A skeleton is a tree of empty leaves whose centroids come from a sample; what is inserted afterwards finds its
+//! place, and ordinary splits take care of what the sample did not show. A rebuild takes one branch
+//! above the leaves, clusters all that is below it anew and leaves the rest of the tree as it is.
+//!
+//! Cost: k-means over the sample in two levels, so about `n * sqrt(k)` distances a round for `k` leaves.
+
+use std::collections::BTreeSet;
+
+use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
+use super::plan::{Placed, Plan, reach};
+use super::split::{branch_over, centroid_of};
+use super::{Home, damaged, map};
+use crate::error::Result;
+use crate::id::NodeId;
+use crate::store::key::Pseudonym;
+use crate::vector::kmeans::{self, Points};
+use crate::vector::scalar::Rounded;
+
+/// Rounds of Lloyd's algorithm.
+const ROUNDS: usize = 8;
+/// More clusters than this are made in two levels.
+const FLAT: usize = 48;
+
+impl Plan<'_> {
+    /// Makes the skeleton for about `expected` items. The tree must be empty; nothing is done if the
+    /// items fit into one leaf.
+    pub(crate) fn skeleton(&mut self, sample: &[Placed], expected: usize) -> Result<()> {
+        if self.root()?.is_some() {
+            return Err(damaged());
+        }
+        let rules = self.space.rules;
+        let leaves = expected.div_ceil(rules.leaf_fill()).min(sample.len() / 4);
+        if leaves < 2 || expected <= rules.leaf_most {
+            return Ok(());
+        }
+        let members = self.clusters(sample, leaves)?;
+        let mut children = Entries::default();
+        for members in &members {
+            let centroid = centroid_of(members, members.len(), self.space)?;
+            let id = self.fresh_id();
+            let leaf = Leaf::empty(NodeId::ROOT, centroid.clone(), rules.width);
+            children.push(id, &centroid, 0.0);
+            self.put(id, Some(Node::Leaf(leaf)));
+        }
+        let mut level = 1;
+        while children.len() > rules.fanout_most {
+            children = self.gather(&children, level)?;
+            level += 1;
+        }
+        self.adopt(&children, NodeId::ROOT)?;
+        let centroid = Rounded::round(&vec![0.0; self.space.padded()]);
+        let (parent, tag) = (NodeId::ROOT, [0; 16]);
+        let root = Branch { parent, level, centroid, tag, children };
+        self.put(NodeId::ROOT, Some(Node::Branch(root)));
+        Ok(())
+    }
+
+    /// The sample in about `count` clusters, none empty.
+    fn clusters<'v>(&self, sample: &'v [Placed], count: usize) -> Result<Vec<Vec<&'v Placed>>> {
+        let all: Vec<&Placed> = sample.iter().collect();
+        if count <= FLAT {
+            return Ok(cluster(&all, count));
+        }
+        let coarse = cluster(&all, count.isqrt());
+        let share = |part: &[&Placed]| (part.len() * count).div_ceil(sample.len()).max(1);
+        let fine = map(self.backing, coarse, |part| Ok(cluster(&part, share(&part))))?;
+        Ok(fine.into_iter().flatten().collect())
+    }
+
+    /// Makes branches over nodes that have none yet.
+    fn gather(&mut self, nodes: &Entries, level: u8) -> Result<Entries> {
+        let centroids: Vec<f32> = (0..nodes.len())
+            .map(|at| nodes.centroid(at).map(|centroid| centroid.expand()))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(damaged)?
+            .concat();
+        let points = Points::new(self.space.padded(), &centroids);
+        let groups = kmeans::divide(points, self.space.rules.fanout_most);
+        let count = groups.iter().max().map_or(0, |group| group + 1);
+        let mut above = Entries::default();
+        for number in 0..count {
+            let mut children = Entries::default();
+            for (at, _) in groups.iter().enumerate().filter(|(_, group)| **group == number) {
+                let centroid = nodes.centroid(at).ok_or_else(damaged)?;
+                let radius = *nodes.radii.get(at).ok_or_else(damaged)?;
+                children.push(*nodes.ids.get(at).ok_or_else(damaged)?, &centroid, radius);
+            }
+            let id = self.fresh_id();
+            self.adopt(&children, id)?;
+            let branch = branch_over(children, NodeId::ROOT, level, self.space.padded())?;
+            let centroid = branch.centroid.clone();
+            let node = Node::Branch(branch);
+            above.push(id, &centroid, reach(&node));
+            self.put(id, Some(node));
+        }
+        Ok(above)
+    }
+
+    fn adopt(&mut self, children: &Entries, parent: NodeId) -> Result<()> {
+        children.ids.iter().try_for_each(|child| {
+            self.node_mut(*child)?.set_parent(parent);
+            Ok(())
+        })
+    }
+
+    /// The branches above the leaves, each with its tag, in the order of the tree.
+    pub(crate) fn twigs(&mut self) -> Result<Vec<(NodeId, [u8; 16])>> {
+        let Some(Node::Branch(root)) = self.root()? else { return Ok(Vec::new()) };
+        let (mut ids, mut level) = (vec![NodeId::ROOT], root.level);
+        while level > 1 {
+            let mut below = Vec::new();
+            for id in &ids {
+                below.extend_from_slice(&self.branch(*id)?.children.ids);
+            }
+            self.load(below.iter().copied())?;
+            (ids, level) = (below, level - 1);
+        }
+        ids.into_iter().map(|id| Ok((id, self.branch(id)?.tag))).collect()
+    }
+
+    /// Clusters everything below a branch above the leaves anew, and marks the branch with the tag.
+    pub(crate) fn rebuild(&mut self, id: NodeId, tag: [u8; 16]) -> Result<()> {
+        self.load([id])?;
+        let old = self.branch(id)?.children.ids.clone();
+        self.load(old.iter().copied())?;
+        let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+        for leaf in &old {
+            let rows = self.leaf(*leaf)?.rows.iter().cloned();
+            let (own, spilled): (Vec<Row>, Vec<Row>) =
+                rows.partition(|row| row.copy == Copy::First);
+            firsts.extend(own);
+            seconds.extend(spilled);
+        }
+        if firsts.is_empty() {
+            self.branch_mut(id)?.tag = tag;
+            return Ok(());
+        }
+        let below: BTreeSet<NodeId> = old.iter().copied().collect();
+        let vectors = self.vectors_of(&firsts)?;
+        let width = self.space.rules.width;
+        let flat: Vec<f32> = vectors.iter().flat_map(|v| v.iter().copied()).collect();
+        let points = Points::new(self.space.padded(), &flat);
+        let groups = kmeans::divide(points, self.space.rules.leaf_most);
+        drop(flat);
+
+        // Second copies that were below are chosen again.
+        let names: Vec<Pseudonym> = seconds.iter().map(|row| row.pseudonym).collect();
+        let mut respill = Vec::new();
+        for (row, home) in seconds.into_iter().zip(self.homes_of(&names)?) {
+            let home = home.ok_or_else(damaged)?;
+            self.set_home(row.pseudonym, Some(Home { second: None, ..home }));
+            if !below.contains(&home.first) {
+                respill.push(Row { copy: Copy::First, ..row });
+            }
+        }
+        let count = groups.iter().max().map_or(0, |group| group + 1);
+        let mut children = Entries::default();
+        let mut targets = Vec::new();
+        for number in 0..count {
+            let members = groups.iter().zip(&vectors).filter(|(group, _)| **group == number);
+            let members: Vec<&Placed> = members.map(|(_, vector)| vector).collect();
+            let centroid = centroid_of(&members, members.len(), self.space)?;
+            let leaf = self.fresh_id();
+            self.put(leaf, Some(Node::Leaf(Leaf::empty(id, centroid.clone(), width))));
+            children.push(leaf, &centroid, 0.0);
+            targets.push(leaf);
+        }
+        for leaf in old {
+            self.put(leaf, None);
+        }
+        let branch = self.branch_mut(id)?;
+        (branch.children, branch.tag) = (children, tag);
+        respill.extend(firsts.iter().cloned());
+        let rows = firsts.into_iter().zip(vectors).zip(&groups);
+        let rows = rows.map(|((row, vector), group)| {
+            Some((row, vector, *targets.get(usize::try_from(*group).ok()?)?))
+        });
+        let rows = rows.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        // None of the new leaves is one they come from.
+        self.move_rows(NodeId::ROOT, rows)?;
+        self.split_branch(id)?;
+        self.respill(&respill)?;
+        self.settle(false)?;
+        self.merge_branch(id)?;
+        self.collapse()
+    }
+}
+
+fn cluster<'v>(members: &[&'v Placed], count: usize) -> Vec<Vec<&'v Placed>> {
+    let dimension = members.first().map_or(0, |vector| vector.len());
+    let flat: Vec<f32> = members.iter().flat_map(|vector| vector.iter().copied()).collect();
+    let found = kmeans::cluster(Points::new(dimension, &flat), count, ROUNDS);
+    let clusters = found.assignment.iter().max().map_or(0, |cluster| cluster + 1);
+    let mut out = vec![Vec::new(); usize::try_from(clusters).unwrap_or(0)];
+    for (member, cluster) in members.iter().zip(found.assignment) {
+        if let Some(out) = usize::try_from(cluster).ok().and_then(|cluster| out.get_mut(cluster)) {
+            out.push(*member);
+        }
+    }
+    out.retain(|cluster| !cluster.is_empty());
+    out
+}

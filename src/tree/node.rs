@@ -1,0 +1,385 @@
+//! Nodes: what a leaf and a branch hold, and the plaintext of their two segments.
+//!
+//! Codes segment, integers big-endian, arrays of floats little-endian:
+//! `level u8 | width u8 | parent u64 | tag 16 | dimension u16 | count u32 | scale f32 | centroid |`
+//! and then, for a leaf (level 0), `codes | add | rescale | error | norm | row tags`, one array
+//! each; for a branch, `ids | scales | squares | radii | centroids`. The dimension is the padded one.
+//! A centroid is 8 bits a component with one scale, and that rounded value *is* the centroid: the
+//! entry in the parent and the one in the node are the same bytes, and codes are taken of the residual to it.
+//!
+//! Rows segment, leaves only, 64 bytes a row:
+//! `pseudonym 16 | item number u64 | version u64 | epoch u32 | parts u16 | copy u8 | 0 u8 | salt 24`.
+//! With it a query finds and opens a vector without the item record. The row tag in the codes is the
+//! first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart from two
+//! items before any row is opened.
+
+use crate::codec::{Reader, Writer};
+use crate::crypto::kdf::Salt;
+use crate::id::{ItemNumber, NodeId};
+use crate::store::key::Pseudonym;
+use crate::vector::kernels::codes::Width;
+use crate::vector::rabitq::Factors;
+use crate::vector::scalar::Rounded;
+
+/// Bytes of a row in the rows segment.
+pub(crate) const ROW: usize = 64;
+
+/// Which of an item's two copies a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// In the leaf whose centroid is nearest.
+    First,
+    /// The spilled one.
+    Second,
+}
+
+/// What a leaf knows of an item besides its code.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Row {
+    pub(crate) pseudonym: Pseudonym,
+    pub(crate) number: ItemNumber,
+    /// Version, epoch and salt lead to the key of the item's payload.
+    pub(crate) version: u64,
+    pub(crate) epoch: u32,
+    /// Values the vector is stored in.
+    pub(crate) parts: u16,
+    pub(crate) copy: Copy,
+    pub(crate) salt: Salt,
+}
+
+impl Row {
+    fn encode(&self, out: &mut Writer) {
+        out.bytes(&self.pseudonym).u64(self.number.0).u64(self.version).u32(self.epoch);
+        out.u16(self.parts).u8(u8::from(self.copy == Copy::Second)).u8(0).bytes(&self.salt);
+    }
+
+    /// Reads one row.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let row = Self {
+            pseudonym: reader.array()?,
+            number: ItemNumber(reader.u64()?),
+            version: reader.u64()?,
+            epoch: reader.u32()?,
+            parts: reader.u16().filter(|parts| *parts > 0)?,
+            copy: match (reader.u8()?, reader.u8()?) {
+                (0, 0) => Copy::First,
+                (1, 0) => Copy::Second,
+                _ => return None,
+            },
+            salt: reader.array()?,
+        };
+        reader.finish()?;
+        Some(row)
+    }
+
+    /// What tells items apart before rows are opened.
+    pub(crate) fn tag(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.pseudonym;
+        [a, b, c, d]
+    }
+}
+
+/// A node at level 0.
+#[derive(Clone)]
+pub(crate) struct Leaf {
+    pub(crate) parent: NodeId,
+    pub(crate) centroid: Rounded,
+    pub(crate) width: Width,
+    pub(crate) rows: Vec<Row>,
+    /// One after the other, in the order of the rows.
+    pub(crate) codes: Vec<u8>,
+    pub(crate) factors: Vec<Factors>,
+}
+
+impl Leaf {
+    pub(crate) fn empty(parent: NodeId, centroid: Rounded, width: Width) -> Self {
+        let (rows, codes, factors) = (Vec::new(), Vec::new(), Vec::new());
+        Self { parent, centroid, width, rows, codes, factors }
+    }
+
+    pub(crate) fn firsts(&self) -> usize {
+        self.rows.iter().filter(|row| row.copy == Copy::First).count()
+    }
+
+    pub(crate) fn seconds(&self) -> usize {
+        self.rows.len() - self.firsts()
+    }
+
+    /// Bytes of one code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.width.code_bytes(self.centroid.codes.len())
+    }
+
+    pub(crate) fn push(&mut self, row: Row, code: &[u8], factors: Factors) {
+        self.rows.push(row);
+        self.codes.extend_from_slice(code);
+        self.factors.push(factors);
+    }
+
+    /// Takes out an item's row of this kind; the last row takes its place.
+    pub(crate) fn take(&mut self, item: &Pseudonym, copy: Option<Copy>) -> Option<Row> {
+        let wanted = |row: &Row| row.pseudonym == *item && copy.is_none_or(|copy| row.copy == copy);
+        let at = self.rows.iter().position(wanted)?;
+        let (row, _) = (self.rows.swap_remove(at), self.factors.swap_remove(at));
+        let size = self.code_bytes();
+        let last = self.codes.len().checked_sub(size)?;
+        self.codes.copy_within(last.., at * size);
+        self.codes.truncate(last);
+        Some(row)
+    }
+
+    /// The largest distance of a row to the centroid.
+    pub(crate) fn radius(&self) -> f32 {
+        self.factors.iter().map(|factors| factors.norm).fold(0.0, f32::max)
+    }
+}
+
+/// The children of a branch, or of several: parallel arrays, ready to be scored together.
+#[derive(Clone, Default)]
+pub(crate) struct Entries {
+    pub(crate) ids: Vec<NodeId>,
+    pub(crate) scales: Vec<f32>,
+    /// The squared length of each centroid.
+    pub(crate) squares: Vec<f32>,
+    /// No vector below the child is farther from its centroid.
+    pub(crate) radii: Vec<f32>,
+    /// The components of the centroids, one centroid after the other.
+    pub(crate) codes: Vec<u8>,
+}
+
+impl Entries {
+    pub(crate) const fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn position(&self, child: NodeId) -> Option<usize> {
+        self.ids.iter().position(|id| *id == child)
+    }
+
+    pub(crate) fn push(&mut self, id: NodeId, centroid: &Rounded, radius: f32) {
+        self.ids.push(id);
+        self.scales.push(centroid.scale);
+        self.squares.push(square(centroid));
+        self.radii.push(radius);
+        self.codes.extend_from_slice(&centroid.codes);
+    }
+
+    pub(crate) fn remove(&mut self, child: NodeId) -> bool {
+        let Some(at) = self.position(child) else { return false };
+        let Some(width) = self.codes.len().checked_div(self.len()) else { return false };
+        self.ids.remove(at);
+        self.scales.remove(at);
+        self.squares.remove(at);
+        self.radii.remove(at);
+        self.codes.drain(at * width..(at + 1) * width);
+        true
+    }
+
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.ids.extend_from_slice(&other.ids);
+        self.scales.extend_from_slice(&other.scales);
+        self.squares.extend_from_slice(&other.squares);
+        self.radii.extend_from_slice(&other.radii);
+        self.codes.extend_from_slice(&other.codes);
+    }
+
+    pub(crate) fn centroid(&self, at: usize) -> Option<Rounded> {
+        let width = self.codes.len().checked_div(self.len())?;
+        let codes = self.codes.get(at * width..(at + 1) * width)?.to_vec();
+        Some(Rounded { scale: *self.scales.get(at)?, codes })
+    }
+}
+
+fn square(centroid: &Rounded) -> f32 {
+    centroid.expand().iter().map(|x| x * x).sum()
+}
+
+/// A node above the leaves.
+#[derive(Clone)]
+pub(crate) struct Branch {
+    pub(crate) parent: NodeId,
+    /// 1 for the parents of leaves.
+    pub(crate) level: u8,
+    pub(crate) centroid: Rounded,
+    /// The start of the ETag that the leaves below were rebuilt under; zero if they never were.
+    pub(crate) tag: [u8; 16],
+    pub(crate) children: Entries,
+}
+
+/// A node of the tree.
+#[derive(Clone)]
+pub(crate) enum Node {
+    Leaf(Leaf),
+    Branch(Branch),
+}
+
+impl Node {
+    pub(crate) const fn centroid(&self) -> &Rounded {
+        match self {
+            Self::Leaf(leaf) => &leaf.centroid,
+            Self::Branch(branch) => &branch.centroid,
+        }
+    }
+
+    /// 0 for leaves.
+    pub(crate) const fn level(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Branch(branch) => branch.level,
+        }
+    }
+
+    pub(crate) const fn parent(&self) -> NodeId {
+        match self {
+            Self::Leaf(leaf) => leaf.parent,
+            Self::Branch(branch) => branch.parent,
+        }
+    }
+
+    pub(crate) const fn set_parent(&mut self, parent: NodeId) {
+        match self {
+            Self::Leaf(leaf) => leaf.parent = parent,
+            Self::Branch(branch) => branch.parent = parent,
+        }
+    }
+
+    /// The codes segment and the rows segment. `None` if there are more components or rows than the
+    /// format counts.
+    pub(crate) fn encode(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let centroid = self.centroid();
+        let (level, width, tag, count) = match self {
+            Self::Leaf(leaf) => (0, leaf.width.bits(), [0; 16], leaf.rows.len()),
+            Self::Branch(branch) => (branch.level, 8, branch.tag, branch.children.len()),
+        };
+        let mut out = Writer::with_capacity(HEADER + centroid.codes.len() * (count + 1));
+        out.u8(level).u8(u8::try_from(width).ok()?).u64(self.parent().0).bytes(&tag);
+        out.u16(u16::try_from(centroid.codes.len()).ok()?).u32(u32::try_from(count).ok()?);
+        out.bytes(&centroid.scale.to_le_bytes()).bytes(&centroid.codes);
+        let mut rows = Writer::with_capacity(0);
+        match self {
+            Self::Leaf(leaf) => {
+                rows = Writer::with_capacity(leaf.rows.len() * ROW);
+                leaf.rows.iter().for_each(|row| row.encode(&mut rows));
+                out.bytes(&leaf.codes);
+                put(&mut out, leaf.factors.iter().map(|factors| factors.add));
+                put(&mut out, leaf.factors.iter().map(|factors| factors.rescale));
+                put(&mut out, leaf.factors.iter().map(|factors| factors.error));
+                put(&mut out, leaf.factors.iter().map(|factors| factors.norm));
+                leaf.rows.iter().for_each(|row| {
+                    out.bytes(&row.tag());
+                });
+            }
+            Self::Branch(Branch { children, .. }) => {
+                children.ids.iter().for_each(|id| {
+                    out.u64(id.0);
+                });
+                put(&mut out, children.scales.iter().copied());
+                put(&mut out, children.squares.iter().copied());
+                put(&mut out, children.radii.iter().copied());
+                out.bytes(&children.codes);
+            }
+        }
+        Some((out.finish(), rows.finish()))
+    }
+
+    pub(crate) fn decode(codes: &[u8], rows: &[u8]) -> Option<Self> {
+        match NodeView::decode(codes)? {
+            NodeView::Branch(branch) => rows.is_empty().then_some(Self::Branch(branch)),
+            NodeView::Leaf(view) => {
+                let (rows, rest) = rows.as_chunks::<ROW>();
+                let rows = rows.iter().map(|row| Row::decode(row)).collect::<Option<Vec<_>>>()?;
+                let tags = rows.iter().map(Row::tag);
+                let agree = rest.is_empty() && tags.eq(view.tags.iter().copied());
+                let norm = floats(view.norm);
+                let factors = view.add.iter().zip(&view.rescale).zip(&view.error).zip(&norm);
+                agree.then(|| {
+                    Self::Leaf(Leaf {
+                        parent: view.parent,
+                        centroid: view.centroid,
+                        width: view.width,
+                        rows,
+                        codes: view.codes.to_vec(),
+                        factors: factors
+                            .map(|(((add, rescale), error), norm)| Factors {
+                                add: *add,
+                                rescale: *rescale,
+                                error: *error,
+                                norm: *norm,
+                            })
+                            .collect(),
+                    })
+                })
+            }
+        }
+    }
+}
+
+/// A codes segment, read in place.
+pub(crate) enum NodeView<'a> {
+    Leaf(LeafView<'a>),
+    Branch(Branch),
+}
+
+/// The codes segment of a leaf.
+pub(crate) struct LeafView<'a> {
+    pub(crate) parent: NodeId,
+    pub(crate) centroid: Rounded,
+    pub(crate) width: Width,
+    pub(crate) codes: &'a [u8],
+    pub(crate) add: Vec<f32>,
+    pub(crate) rescale: Vec<f32>,
+    pub(crate) error: Vec<f32>,
+    norm: &'a [u8],
+    pub(crate) tags: &'a [[u8; 4]],
+}
+
+const HEADER: usize = 36;
+
+impl<'a> NodeView<'a> {
+    /// Reads a codes segment. `None` if it is not one.
+    pub(crate) fn decode(plain: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(plain);
+        let (level, width) = (reader.u8()?, reader.u8()?);
+        let parent = NodeId(reader.u64()?);
+        let tag = reader.array()?;
+        let dimension = usize::from(reader.u16()?);
+        let count = usize::try_from(reader.u32()?).ok()?;
+        let scale = f32::from_le_bytes(reader.array()?);
+        let centroid = Rounded { scale, codes: reader.bytes(dimension)?.to_vec() };
+        let four = count.checked_mul(4)?;
+        let view = if level == 0 {
+            let width = Width::from_bits(width)?;
+            let codes = reader.bytes(count.checked_mul(width.code_bytes(dimension))?)?;
+            let add = floats(reader.bytes(four)?);
+            let rescale = floats(reader.bytes(four)?);
+            let error = floats(reader.bytes(four)?);
+            let norm = reader.bytes(four)?;
+            let tags = reader.bytes(four)?.as_chunks().0;
+            Self::Leaf(LeafView { parent, centroid, width, codes, add, rescale, error, norm, tags })
+        } else {
+            let ids = reader.bytes(count.checked_mul(8)?)?.as_chunks().0;
+            let children = Entries {
+                ids: ids.iter().map(|id| NodeId(u64::from_be_bytes(*id))).collect(),
+                scales: floats(reader.bytes(four)?),
+                squares: floats(reader.bytes(four)?),
+                radii: floats(reader.bytes(four)?),
+                codes: reader.bytes(count.checked_mul(dimension)?)?.to_vec(),
+            };
+            Self::Branch(Branch { parent, level, centroid, tag, children })
+        };
+        reader.finish()?;
+        Some(view)
+    }
+}
+
+fn put(out: &mut Writer, values: impl Iterator<Item = f32>) {
+    values.for_each(|value| {
+        out.bytes(&value.to_le_bytes());
+    });
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}

@@ -1,0 +1,322 @@
+//! A change of the tree under construction: the nodes it has touched, and what becomes of them.
+//!
+//! Nodes, homes and vectors are loaded once, when something first asks for them. Nothing is written
+//! here; [`Plan::finish`] hands out what differs. A plan that is dropped has changed nothing.
+//!
+//! Cost: the nodes and vectors of the plan are in memory until it ends. A write of one item touches
+//! two leaves and the branches on the way to them; a split the vectors of its leaf and its neighbours.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::node::{Branch, Copy, Leaf, Node, Row};
+use super::{Backing, Home, Space, damaged, map};
+use crate::error::Result;
+use crate::id::NodeId;
+use crate::store::key::Pseudonym;
+use crate::vector::rabitq;
+
+/// A placed vector.
+pub(crate) type Placed = Arc<[f32]>;
+
+/// An item to be put into the tree.
+#[derive(Clone)]
+pub(crate) struct Point {
+    pub(crate) row: Row,
+    pub(crate) vector: Placed,
+}
+
+/// What a plan changes.
+pub(crate) struct Effects {
+    /// Nodes to be written; `None`: to be deleted.
+    pub(crate) nodes: Vec<(NodeId, Option<Node>)>,
+    /// Where every item is that the plan put somewhere.
+    pub(crate) homes: HashMap<Pseudonym, Home>,
+}
+
+struct Slot {
+    node: Option<Node>,
+    /// Whether it is in the store.
+    stored: bool,
+    dirty: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    home: Option<Home>,
+    changed: bool,
+}
+
+/// A change under construction.
+pub(crate) struct Plan<'a> {
+    pub(super) backing: &'a dyn Backing,
+    pub(super) space: &'a Space,
+    slots: BTreeMap<NodeId, Slot>,
+    homes: HashMap<Pseudonym, Known>,
+    vectors: HashMap<Pseudonym, Placed>,
+    next: u64,
+    /// Leaves that may have become too large.
+    pub(super) overfull: Vec<NodeId>,
+    /// Leaves that may have become too small.
+    pub(super) thinned: BTreeSet<NodeId>,
+}
+
+/// Nodes that one commit can make.
+const IDS_PER_COMMIT: u64 = 1 << 20;
+
+impl<'a> Plan<'a> {
+    /// A plan for the commit with this sequence, which makes its node ids unique.
+    pub(crate) fn new(backing: &'a dyn Backing, space: &'a Space, sequence: u64) -> Self {
+        Self {
+            backing,
+            space,
+            slots: BTreeMap::new(),
+            homes: HashMap::new(),
+            vectors: HashMap::new(),
+            next: sequence.wrapping_mul(IDS_PER_COMMIT),
+            overfull: Vec::new(),
+            thinned: BTreeSet::new(),
+        }
+    }
+
+    /// What differs from the store.
+    pub(crate) fn finish(mut self) -> Result<Effects> {
+        self.widen_radii()?;
+        let changed = self.slots.into_iter().filter(|(_, slot)| slot.dirty);
+        let nodes = changed
+            .filter(|(_, slot)| slot.stored || slot.node.is_some())
+            .map(|(id, slot)| (id, slot.node));
+        let homes = self.homes.into_iter().filter(|(_, known)| known.changed);
+        Ok(Effects {
+            nodes: nodes.collect(),
+            homes: homes.filter_map(|(item, known)| Some((item, known.home?))).collect(),
+        })
+    }
+
+    pub(super) fn fresh_id(&mut self) -> NodeId {
+        self.next = self.next.wrapping_add(1);
+        NodeId(self.next)
+    }
+
+    /// Makes nodes available. All but the root must be there.
+    pub(super) fn load(&mut self, ids: impl IntoIterator<Item = NodeId>) -> Result<()> {
+        let mut missing: Vec<NodeId> =
+            ids.into_iter().filter(|id| !self.slots.contains_key(id)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (id, node) in missing.iter().zip(self.backing.nodes(&missing)?) {
+            if node.is_none() && *id != NodeId::ROOT {
+                return Err(damaged());
+            }
+            let stored = node.is_some();
+            self.slots.insert(*id, Slot { node, stored, dirty: false });
+        }
+        Ok(())
+    }
+
+    /// The root, if the tree is not empty.
+    pub(super) fn root(&mut self) -> Result<Option<&Node>> {
+        self.load([NodeId::ROOT])?;
+        Ok(self.slots.get(&NodeId::ROOT).and_then(|slot| slot.node.as_ref()))
+    }
+
+    /// A node that was loaded or put.
+    pub(super) fn node(&self, id: NodeId) -> Result<&Node> {
+        self.slots.get(&id).and_then(|slot| slot.node.as_ref()).ok_or_else(damaged)
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> Result<&mut Node> {
+        let slot = self.slots.get_mut(&id).ok_or_else(damaged)?;
+        slot.dirty = true;
+        slot.node.as_mut().ok_or_else(damaged)
+    }
+
+    pub(super) fn leaf(&self, id: NodeId) -> Result<&Leaf> {
+        match self.node(id)? {
+            Node::Leaf(leaf) => Ok(leaf),
+            Node::Branch(_) => Err(damaged()),
+        }
+    }
+
+    pub(super) fn leaf_mut(&mut self, id: NodeId) -> Result<&mut Leaf> {
+        match self.node_mut(id)? {
+            Node::Leaf(leaf) => Ok(leaf),
+            Node::Branch(_) => Err(damaged()),
+        }
+    }
+
+    pub(super) fn branch(&self, id: NodeId) -> Result<&Branch> {
+        match self.node(id)? {
+            Node::Branch(branch) => Ok(branch),
+            Node::Leaf(_) => Err(damaged()),
+        }
+    }
+
+    pub(super) fn branch_mut(&mut self, id: NodeId) -> Result<&mut Branch> {
+        match self.node_mut(id)? {
+            Node::Branch(branch) => Ok(branch),
+            Node::Leaf(_) => Err(damaged()),
+        }
+    }
+
+    pub(super) fn put(&mut self, id: NodeId, node: Option<Node>) {
+        match self.slots.entry(id) {
+            Entry::Occupied(mut slot) => {
+                slot.get_mut().node = node;
+                slot.get_mut().dirty = true;
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(Slot { node, stored: false, dirty: true });
+            }
+        }
+    }
+
+    /// Whether the node is there, among those loaded or put.
+    pub(super) fn has(&self, id: NodeId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| slot.node.is_some())
+    }
+
+    /// Whether the plan took the node away.
+    pub(super) fn is_gone(&self, id: NodeId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| slot.node.is_none())
+    }
+
+    /// The leaves of items, loading what is not known. An item the plan removed has none.
+    pub(super) fn homes_of(&mut self, items: &[Pseudonym]) -> Result<Vec<Option<Home>>> {
+        let mut unknown: Vec<Pseudonym> =
+            items.iter().filter(|item| !self.homes.contains_key(*item)).copied().collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        if !unknown.is_empty() {
+            for (item, home) in unknown.iter().zip(self.backing.homes(&unknown)?) {
+                self.homes.insert(*item, Known { home: Some(home), changed: false });
+            }
+        }
+        Ok(items.iter().map(|item| self.homes.get(item).and_then(|known| known.home)).collect())
+    }
+
+    pub(super) fn set_home(&mut self, item: Pseudonym, home: Option<Home>) {
+        self.homes.insert(item, Known { home, changed: true });
+    }
+
+    pub(super) fn remember(&mut self, item: Pseudonym, vector: &Placed) {
+        self.vectors.insert(item, Arc::clone(vector));
+    }
+
+    pub(super) fn forget(&mut self, item: &Pseudonym) {
+        self.vectors.remove(item);
+    }
+
+    /// The placed vectors of rows, in order.
+    pub(super) fn vectors_of(&mut self, rows: &[Row]) -> Result<Vec<Placed>> {
+        let mut seen = HashSet::new();
+        let missing: Vec<&Row> = rows
+            .iter()
+            .filter(|row| !self.vectors.contains_key(&row.pseudonym) && seen.insert(row.pseudonym))
+            .collect();
+        let share = missing.len().div_ceil(self.backing.threads()).max(32);
+        let (backing, space) = (self.backing, self.space);
+        let placed = map(backing, missing.chunks(share).collect(), |share: &[&Row]| {
+            let vectors = backing.vectors(share)?;
+            Ok(vectors.iter().map(|vector| Arc::from(space.place(vector))).collect::<Vec<_>>())
+        })?;
+        for (row, vector) in missing.iter().zip(placed.into_iter().flatten()) {
+            self.vectors.insert(row.pseudonym, vector);
+        }
+        let all = rows.iter().map(|row| self.vectors.get(&row.pseudonym).cloned());
+        all.collect::<Option<Vec<_>>>().ok_or_else(damaged)
+    }
+
+    /// Encodes vectors into their leaves, one leaf on one thread. The leaves must be loaded.
+    pub(super) fn add_rows(&mut self, rows: BTreeMap<NodeId, Vec<(Row, Placed)>>) -> Result<()> {
+        let form = self.space.form();
+        let mut work = Vec::with_capacity(rows.len());
+        for (id, rows) in rows {
+            let slot = self.slots.get_mut(&id).ok_or_else(damaged)?;
+            slot.dirty = true;
+            match slot.node.take() {
+                Some(Node::Leaf(leaf)) => work.push((id, leaf, rows)),
+                _ => return Err(damaged()),
+            }
+        }
+        let done = map(self.backing, work, |(id, mut leaf, rows)| {
+            let centroid = leaf.centroid.expand();
+            let mut code = Vec::with_capacity(leaf.code_bytes());
+            for (row, vector) in rows {
+                code.clear();
+                let factors = rabitq::encode(leaf.width, form, &vector, &centroid, &mut code);
+                leaf.push(row, &code, factors);
+            }
+            Ok((id, leaf))
+        })?;
+        for (id, leaf) in done {
+            if leaf.firsts() > self.space.rules.leaf_most {
+                self.overfull.push(id);
+            }
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.node = Some(Node::Leaf(leaf));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an item's row out of a leaf, which must be loaded.
+    pub(super) fn take_row(
+        &mut self,
+        leaf: NodeId,
+        item: &Pseudonym,
+        copy: Option<Copy>,
+    ) -> Result<Row> {
+        self.leaf_mut(leaf)?.take(item, copy).ok_or_else(damaged)
+    }
+
+    /// Makes the radius in every parent cover what was added below it, from the leaves up.
+    fn widen_radii(&mut self) -> Result<()> {
+        let height = self.root()?.map_or(0, Node::level);
+        for level in 0..height {
+            for id in self.changed_nodes(|node| node.level() == level) {
+                let node = self.node(id)?;
+                let (parent, radius) = (node.parent(), reach(node));
+                self.load([parent])?;
+                let children = &self.branch(parent)?.children;
+                let at = children.position(id).ok_or_else(damaged)?;
+                if children.radii.get(at).is_some_and(|known| *known >= radius) {
+                    continue;
+                }
+                if let Some(known) = self.branch_mut(parent)?.children.radii.get_mut(at) {
+                    *known = radius;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn changed_nodes(&self, wanted: impl Fn(&Node) -> bool) -> Vec<NodeId> {
+        let changed = self.slots.iter().filter(|(_, slot)| slot.dirty);
+        changed
+            .filter(|(_, slot)| slot.node.as_ref().is_some_and(&wanted))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+/// How far from its centroid anything in a node can be.
+pub(super) fn reach(node: &Node) -> f32 {
+    match node {
+        Node::Leaf(leaf) => leaf.radius(),
+        Node::Branch(branch) => {
+            let own = branch.centroid.expand();
+            (0..branch.children.len())
+                .filter_map(|at| {
+                    let centroid = branch.children.centroid(at)?.expand();
+                    let apart = super::squared_distance(&own, &centroid).sqrt();
+                    Some(apart + branch.children.radii.get(at)?)
+                })
+                .fold(0.0, f32::max)
+        }
+    }
+}

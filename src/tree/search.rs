@@ -1,0 +1,458 @@
+//! Approximate search.
+//!
+//! 1. *Route*: read the root, then on each level the branches whose centroids are nearest, in one
+//!    batch; end with a list of leaves, nearest first.
+//! 2. *Score*: read the first of these leaves in one batch and estimate the distance of every row from its code.
+//! 3. *Rerank*: in the order of the estimates, read full vectors in waves and compute exact distances.
+//!    Stop when the next lower bound exceeds the k-th exact distance, or at the cap.
+//!
+//! How many leaves is a matter of the query: those whose centroid is not much farther than the nearest
+//! one, between half and twice the number that the index's size calls for. Under inner product a leaf is
+//! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
+//!
+//! Results are deterministic. Distances are exact; what may be missing is a neighbour.
+//! Memory: the pages of one batch, at most [`BATCH`] at a time, and 24 bytes per row scored.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::node::{Branch, NodeView, ROW, Row};
+use super::{Space, damaged};
+use crate::error::Result;
+use crate::id::NodeId;
+use crate::store::key::Pseudonym;
+use crate::store::record::ROWS_PART;
+use crate::vector::rabitq::{Form, Probe};
+use crate::vector::{Metric, Scorer, kernels};
+
+/// Nodes that are read together.
+const BATCH: usize = 128;
+/// Rows in one sealed part.
+const ROWS_PER_PART: usize = ROWS_PART / ROW;
+/// The weight of the radius when leaves are ranked for an inner product.
+const ALPHA: f32 = 0.1;
+/// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
+const SPREAD: f32 = 0.3;
+/// The part of RaBitQ's error bound (which is for 1.9 standard deviations) that reranking goes by.
+const CERTAINTY: f32 = 0.65;
+/// Vectors read at a time, after the first wave.
+const WAVE: usize = 16;
+/// Trees with no more leaves than this are searched whole by default.
+const WHOLE: usize = 24;
+/// First copies in a leaf, about.
+const LEAF: u64 = 85;
+
+/// What a search reads through.
+pub(crate) trait Pages {
+    /// Opens the codes of nodes, in order; `None` where there is none.
+    fn pages(&self, ids: &[NodeId]) -> Result<Vec<Option<Page<'_>>>>;
+
+    /// Reads the vectors of rows and hands each over with its place in the list.
+    fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()>;
+}
+
+/// Opens one part of a node's rows.
+pub(crate) type OpenRows<'a> = Box<dyn Fn(usize) -> Result<Arc<Vec<u8>>> + 'a>;
+
+/// A node whose codes are open and whose rows can be.
+pub(crate) struct Page<'a> {
+    pub(crate) codes: Arc<Vec<u8>>,
+    pub(crate) rows: OpenRows<'a>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Depth {
+    /// Items wanted.
+    pub(crate) top_k: usize,
+    /// In units of the default.
+    pub(crate) effort: f32,
+    /// The number of leaves, if the caller fixes it.
+    pub(crate) probes: Option<usize>,
+    /// Items in the index.
+    pub(crate) items: u64,
+}
+
+/// How many leaves are read: between `least` and `most`, by how far their centroids are.
+#[derive(Debug, Clone, Copy)]
+struct Probes {
+    least: usize,
+    most: usize,
+    spread: f32,
+}
+
+impl Depth {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    fn probes(&self, form: Form) -> Probes {
+        if let Some(probes) = self.probes {
+            return Probes { least: probes, most: probes, spread: 0.0 };
+        }
+        let leaves = (self.items / LEAF).max(1) as f32;
+        let wider = (self.top_k as f32 / 10.0).max(1.0).powf(0.4) * self.effort;
+        // Fitted to WordNet at 5k to 160k items; see docs/design.md.
+        let base = (3.8 * leaves.log2() - 12.5).max(4.0) * wider;
+        let whole = (WHOLE as f32 * self.effort) as usize;
+        let least = if leaves as usize <= whole { whole } else { 1 };
+        match form {
+            Form::Square => Probes {
+                least: least.max((base / 2.0) as usize),
+                most: least.max((base * 2.0) as usize),
+                spread: SPREAD * wider.powf(0.4),
+            },
+            Form::Inner => {
+                let probes = least.max((base * 1.6) as usize);
+                Probes { least: probes, most: probes, spread: 0.0 }
+            }
+        }
+    }
+
+    /// Vectors that are read at most.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    fn cap(&self) -> usize {
+        let wanted = (40 + self.top_k.saturating_mul(2)) as f32 * self.effort.max(0.25).sqrt();
+        self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
+    }
+}
+
+/// An item that was found.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) row: Row,
+    pub(crate) distance: f32,
+}
+
+/// What a search did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Work {
+    pub(crate) nodes: u64,
+    pub(crate) rows: u64,
+    pub(crate) reranked: u64,
+    pub(crate) routing: Duration,
+    pub(crate) scoring: Duration,
+    pub(crate) reranking: Duration,
+}
+
+/// Finds the nearest items: at least `top_k` of them if the index has so many, in the order of their
+/// distance, with all that are as far as the `top_k`-th among those compared.
+pub(crate) fn search(
+    pages: &dyn Pages,
+    space: &Space,
+    query: &[f32],
+    scorer: &Scorer,
+    depth: &Depth,
+) -> Result<(Vec<Found>, Work)> {
+    let mut depth = *depth;
+    let mut work = Work::default();
+    let placed = space.place(query);
+    let probe = Probe::new(space.form(), &placed);
+    loop {
+        let search = Search { pages, space, probe: &probe, scorer, depth: &depth };
+        let (found, whole) = search.run(&mut work)?;
+        if whole || found.len() >= depth.top_k {
+            return Ok((found, work));
+        }
+        // Too few: the leaves that were looked at do not hold so many.
+        depth.effort *= 4.0;
+        depth.probes = depth.probes.map(|probes| probes.saturating_mul(4));
+    }
+}
+
+struct Search<'a> {
+    pages: &'a dyn Pages,
+    space: &'a Space,
+    probe: &'a Probe,
+    scorer: &'a Scorer,
+    depth: &'a Depth,
+}
+
+/// A row that may be near.
+#[derive(Clone, Copy)]
+struct Candidate {
+    estimate: f32,
+    lower: f32,
+    page: u32,
+    row: u32,
+    tag: [u8; 4],
+}
+
+impl Search<'_> {
+    /// One attempt, and whether it has seen the whole index.
+    fn run(&self, work: &mut Work) -> Result<(Vec<Found>, bool)> {
+        let start = Instant::now();
+        let (leaves, root, whole) = self.route(work)?;
+        let routed = Instant::now();
+        work.routing += routed - start;
+
+        let mut opened = Vec::with_capacity(leaves.len() + 1);
+        let mut candidates = Vec::new();
+        if let Some(root) = root {
+            self.score(&root, 0, &mut candidates)?;
+            opened.push(root);
+        }
+        for batch in leaves.chunks(BATCH) {
+            for page in self.pages.pages(batch)? {
+                let page = page.ok_or_else(damaged)?;
+                let number = u32::try_from(opened.len()).map_err(|_| damaged())?;
+                self.score(&page, number, &mut candidates)?;
+                // The codes have served; the rows may still be wanted.
+                opened.push(Page { codes: Arc::default(), rows: page.rows });
+            }
+        }
+        work.nodes += leaves.len() as u64;
+        work.rows += candidates.len() as u64;
+        let scored = Instant::now();
+        work.scoring += scored - routed;
+
+        let found = self.rerank(candidates, &opened, work)?;
+        work.reranking += scored.elapsed();
+        Ok((found, whole))
+    }
+
+    /// The leaves to look at, nearest first, or the root if it is a leaf; and whether these are all.
+    fn route(&self, work: &mut Work) -> Result<(Vec<NodeId>, Option<Page<'_>>, bool)> {
+        let root = self.pages.pages(&[NodeId::ROOT])?.into_iter().next().flatten();
+        let Some(root) = root else { return Ok((Vec::new(), None, true)) };
+        work.nodes += 1;
+        let mut branches = match NodeView::decode(&root.codes).ok_or_else(damaged)? {
+            NodeView::Leaf(_) => return Ok((Vec::new(), Some(root), true)),
+            NodeView::Branch(branch) => vec![branch],
+        };
+        let mut whole = true;
+        loop {
+            let level = branches.first().map_or(1, |branch| branch.level);
+            let ranked = self.rank(&branches);
+            if level <= 1 {
+                let count = self.count(&ranked);
+                whole &= count == ranked.len();
+                let leaves = ranked.into_iter().take(count).map(|(_, leaf, _)| leaf);
+                return Ok((leaves.collect(), None, whole));
+            }
+            let beam = self.beam(ranked.len());
+            whole &= beam >= ranked.len();
+            let ids: Vec<NodeId> = ranked.iter().take(beam).map(|(_, id, _)| *id).collect();
+            branches = Vec::with_capacity(ids.len());
+            for batch in ids.chunks(BATCH) {
+                for page in self.pages.pages(batch)? {
+                    let page = page.ok_or_else(damaged)?;
+                    match NodeView::decode(&page.codes).ok_or_else(damaged)? {
+                        NodeView::Branch(branch) if branch.level + 1 == level => {
+                            branches.push(branch);
+                        }
+                        _ => return Err(damaged()),
+                    }
+                }
+            }
+            work.nodes += ids.len() as u64;
+        }
+    }
+
+    /// The children of branches, best first: rank, id, radius.
+    fn rank(&self, branches: &[Branch]) -> Vec<(f32, NodeId, f32)> {
+        let mut all = Vec::new();
+        let mut ranks = Vec::new();
+        let reach = match self.space.metric {
+            Metric::InnerProduct => ALPHA * length(self.probe.query()),
+            Metric::Cosine | Metric::Euclidean => 0.0,
+        };
+        for Branch { children, .. } in branches {
+            ranks.clear();
+            let (scales, squares) = (&children.scales, &children.squares);
+            self.probe.to_rounded(&children.codes, scales, squares, &mut ranks);
+            let children = children.ids.iter().zip(&children.radii);
+            all.extend(ranks.iter().zip(children).map(|(rank, (id, radius))| {
+                // An infinite radius says nothing.
+                let bonus = if reach > 0.0 { reach * radius } else { 0.0 };
+                (rank - bonus, *id, *radius)
+            }));
+        }
+        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        all
+    }
+
+    /// How many of the ranked leaves are read.
+    fn count(&self, ranked: &[(f32, NodeId, f32)]) -> usize {
+        let Probes { least, most, spread } = self.depth.probes(self.space.form());
+        let Some((nearest, _, _)) = ranked.first() else { return 0 };
+        let around = ranked.iter().take(least.max(1));
+        let size = around.clone().count().max(1);
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let square = around.map(|(_, _, radius)| radius * radius).sum::<f32>() / size as f32;
+        let limit = nearest + spread * square;
+        let near = ranked.iter().take_while(|(rank, _, _)| *rank <= limit).count();
+        near.clamp(least.max(1), most.max(least).max(1)).min(ranked.len())
+    }
+
+    /// How many of `count` branches are read on a level.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    fn beam(&self, count: usize) -> usize {
+        let widened = self.depth.effort.max(1.0);
+        let fixed = self.depth.probes.unwrap_or(0);
+        let beam = 2.6 * (count as f32).sqrt() * widened.sqrt();
+        (beam.ceil() as usize).max(fixed / 4).max(4)
+    }
+
+    /// Estimates the distance of every row of a leaf.
+    fn score(&self, page: &Page<'_>, number: u32, out: &mut Vec<Candidate>) -> Result<()> {
+        let NodeView::Leaf(leaf) = NodeView::decode(&page.codes).ok_or_else(damaged)? else {
+            return Err(damaged());
+        };
+        let centroid = leaf.centroid.expand();
+        let base = self.probe.to_centroid(&centroid);
+        let apart = kernels::squared_distance(self.probe.query(), &centroid).sqrt();
+        let (mut dots, mut estimates) = (Vec::new(), Vec::with_capacity(leaf.tags.len()));
+        self.probe.estimate(
+            leaf.width,
+            base,
+            apart,
+            leaf.codes,
+            &leaf.add,
+            &leaf.rescale,
+            &leaf.error,
+            &mut dots,
+            &mut estimates,
+        );
+        if estimates.len() != leaf.tags.len() {
+            return Err(damaged());
+        }
+        let rows = estimates.iter().zip(leaf.tags).zip(0u32..);
+        out.extend(rows.map(|((estimate, tag), row)| Candidate {
+            estimate: estimate.distance,
+            lower: estimate.distance - CERTAINTY * (estimate.distance - estimate.lower),
+            page: number,
+            row,
+            tag: *tag,
+        }));
+        Ok(())
+    }
+
+    /// Compares the best candidates exactly.
+    fn rerank(
+        &self,
+        candidates: Vec<Candidate>,
+        opened: &[Page<'_>],
+        work: &mut Work,
+    ) -> Result<Vec<Found>> {
+        let (top_k, cap) = (self.depth.top_k, self.depth.cap());
+        let candidates = best(candidates, cap);
+        let mut rows = RowReader { opened, parts: HashMap::new() };
+        let mut seen: HashSet<Pseudonym> = HashSet::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut queue = candidates.into_iter().peekable();
+        let mut wave = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
+        let mut limit = f32::INFINITY;
+        while seen.len() < cap {
+            let mut batch = Vec::with_capacity(wave);
+            while batch.len() < wave && seen.len() < cap {
+                let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
+                let row = rows.read(next)?;
+                if seen.insert(row.pseudonym) {
+                    batch.push(row);
+                }
+            }
+            if batch.is_empty() {
+                break;
+            }
+            work.reranked += batch.len() as u64;
+            let mut distances = vec![f32::NAN; batch.len()];
+            self.pages.vectors(&batch, &mut |at, vector| {
+                if let Some(distance) = distances.get_mut(at) {
+                    *distance = self.scorer.distance(vector);
+                }
+            })?;
+            let wave_found = batch.into_iter().zip(distances);
+            found.extend(wave_found.map(|(row, distance)| Found { row, distance }));
+            found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+            if let Some(last) = top_k.checked_sub(1).and_then(|last| found.get(last)) {
+                limit = self.rank_of(last.distance);
+                let farthest = last.distance;
+                found.retain(|found| found.distance <= farthest);
+            }
+            wave = WAVE;
+        }
+        Ok(found)
+    }
+
+    /// A distance in the unit of the estimates.
+    fn rank_of(&self, distance: f32) -> f32 {
+        match self.space.metric {
+            // |a - b|^2 = 2 - 2 cos for unit vectors.
+            Metric::Cosine => 2.0 * distance,
+            Metric::Euclidean => distance * distance,
+            Metric::InnerProduct => distance,
+        }
+    }
+}
+
+/// The candidates that may be reranked, in the order of their estimates, each item once.
+fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
+    let order = |a: &Candidate, b: &Candidate| {
+        let place = (a.page, a.row).cmp(&(b.page, b.row));
+        a.estimate.total_cmp(&b.estimate).then(place)
+    };
+    // With two copies of everything, and some to spare for tags that collide.
+    let keep = cap.saturating_mul(2).saturating_add(32);
+    if all.len() <= keep {
+        // Few enough to tell copies apart by their rows.
+        all.sort_unstable_by(order);
+        return all;
+    }
+    all.select_nth_unstable_by(keep - 1, order);
+    all.truncate(keep);
+    all.sort_unstable_by(order);
+    let mut first: HashMap<[u8; 4], u32> = HashMap::with_capacity(keep);
+    // Within one leaf no item is twice: there, equal tags are two items.
+    all.retain(|candidate| *first.entry(candidate.tag).or_insert(candidate.page) == candidate.page);
+    all
+}
+
+/// Reads rows, opening each sealed part once.
+struct RowReader<'a> {
+    opened: &'a [Page<'a>],
+    parts: HashMap<(u32, u32), Arc<Vec<u8>>>,
+}
+
+impl RowReader<'_> {
+    fn read(&mut self, candidate: Candidate) -> Result<Row> {
+        let row = usize::try_from(candidate.row).map_err(|_| damaged())?;
+        let (part, at) = (row / ROWS_PER_PART, row % ROWS_PER_PART);
+        let key = (candidate.page, u32::try_from(part).map_err(|_| damaged())?);
+        let plain = match self.parts.get(&key) {
+            Some(plain) => Arc::clone(plain),
+            None => {
+                let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
+                let plain = (self.opened.get(page).ok_or_else(damaged)?.rows)(part)?;
+                self.parts.insert(key, Arc::clone(&plain));
+                plain
+            }
+        };
+        let bytes = plain.get(at * ROW..).and_then(|bytes| bytes.get(..ROW));
+        let row = bytes.and_then(Row::decode).ok_or_else(damaged)?;
+        if row.tag() == candidate.tag { Ok(row) } else { Err(damaged()) }
+    }
+}
+
+fn length(vector: &[f32]) -> f32 {
+    kernels::dot(vector, vector).sqrt()
+}
+
+/// Orders what was found by distance, then id.
+pub(crate) fn by_distance_then_id(a: (f32, &str), b: (f32, &str)) -> Ordering {
+    a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1))
+}

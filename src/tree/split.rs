@@ -1,0 +1,430 @@
+//! Splitting what overflowed, and putting right what a split left in the wrong place.
+//!
+//! Steps of a leaf's split, all in one plan:
+//! 1. Cut its first copies into groups by k-means on the vectors; the largest group keeps the node.
+//! 2. Give each group a centroid, rounded, with its noise; encode the rows again. Second copies go to
+//!    the nearer of the new leaves.
+//! 3. Tell the parent; a branch that overflows is cut in two by its children's centroids.
+//! 4. Reassign, by the two conditions of LIRE (SPFresh, Xu et al., SOSP 2023, section 4.2): a vector of the old leaf
+//!    may now be nearer to a neighbour if the old centroid was nearer than the new one; a vector of a neighbour if a
+//!    new centroid is nearer than its own. The second is asked of the codes first. What is really
+//!    nearer elsewhere moves, and its second copy is chosen anew.
+//!
+//! The exact mean of a partition would give a deleted member back to who knows the others. So a centroid of `n`
+//! vectors gets noise of norm `3 * rms|x| / n` once, when it is computed; a branch's centroid is the mean of
+//! its children's, and so no better known than they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::f32::consts::TAU;
+use std::sync::Arc;
+
+use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
+use super::plan::{Placed, Plan, reach};
+use super::{Home, Space, damaged, squared_distance};
+use crate::crypto::fill_random;
+use crate::error::Result;
+use crate::id::NodeId;
+use crate::vector::kernels;
+use crate::vector::kmeans::{self, Points};
+use crate::vector::rabitq::{Form, Probe};
+use crate::vector::scalar::Rounded;
+
+/// Leaves around a split that are looked at for reassignment.
+const NEIGHBOURS: usize = 12;
+
+impl Plan<'_> {
+    /// Splits leaves until none is overfull.
+    pub(super) fn settle(&mut self, reassign: bool) -> Result<()> {
+        while let Some(id) = self.overfull.pop() {
+            if self.has(id) && self.leaf(id)?.firsts() > self.space.rules.leaf_most {
+                self.split_leaf(id, reassign)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn split_leaf(&mut self, id: NodeId, reassign: bool) -> Result<()> {
+        let leaf = self.leaf(id)?;
+        let (parent, width) = (leaf.parent, leaf.width);
+        let old: Placed = leaf.centroid.expand().into();
+        let rows = leaf.rows.clone();
+        let (firsts, seconds): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| row.copy == Copy::First);
+        let vectors = self.vectors_of(&firsts)?;
+        let groups = group(&vectors, self.space.rules.leaf_most);
+        let count = groups.iter().max().map_or(0, |group| *group + 1);
+        if count < 2 {
+            return Err(damaged());
+        }
+        let near = reassign && count <= 3 && id != NodeId::ROOT;
+
+        // The largest group keeps the node, unless the node is the root.
+        let sizes: Vec<usize> =
+            (0..count).map(|n| groups.iter().filter(|group| **group == n).count()).collect();
+        let largest = (0..count).max_by_key(|n| sizes.get(*n)).filter(|_| id != NodeId::ROOT);
+        let above = if id == NodeId::ROOT { NodeId::ROOT } else { parent };
+        let mut leaves = Vec::with_capacity(count);
+        for n in 0..count {
+            let members: Vec<&Placed> = groups
+                .iter()
+                .zip(&vectors)
+                .filter(|(group, _)| **group == n)
+                .map(|(_, vector)| vector)
+                .collect();
+            let centroid = centroid_of(&members, members.len(), self.space)?;
+            let node = if largest == Some(n) { id } else { self.fresh_id() };
+            leaves.push((node, centroid));
+        }
+        for (node, centroid) in &leaves {
+            let leaf = Leaf::empty(above, centroid.clone(), width);
+            self.put(*node, Some(Node::Leaf(leaf)));
+        }
+        if id == NodeId::ROOT {
+            let zero = Rounded::round(&vec![0.0; self.space.padded()]);
+            let children = Entries::default();
+            let (parent, tag) = (NodeId::ROOT, [0; 16]);
+            let root = Branch { parent, level: 1, centroid: zero, tag, children };
+            self.put(id, Some(Node::Branch(root)));
+        } else {
+            self.load([above])?;
+            if !self.branch_mut(above)?.children.remove(id) {
+                return Err(damaged());
+            }
+        }
+        let children = &mut self.branch_mut(above)?.children;
+        for (node, centroid) in &leaves {
+            children.push(*node, centroid, 0.0);
+        }
+
+        let of_first = firsts.into_iter().zip(vectors).zip(groups);
+        let targets: Vec<NodeId> = leaves.iter().map(|(node, _)| *node).collect();
+        let of_first: Vec<(Row, Placed, NodeId)> = of_first
+            .map(|((row, vector), group)| Some((row, vector, *targets.get(group)?)))
+            .collect::<Option<_>>()
+            .ok_or_else(damaged)?;
+        self.move_rows(id, of_first)?;
+        let vectors = self.vectors_of(&seconds)?;
+        let expanded: Vec<(NodeId, Vec<f32>)> =
+            leaves.iter().map(|(node, centroid)| (*node, centroid.expand())).collect();
+        let of_second = seconds.into_iter().zip(vectors).map(|(row, vector)| {
+            let node = nearest(&expanded, &vector)?;
+            Some((row, vector, node))
+        });
+        let of_second = of_second.collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        self.move_rows(id, of_second)?;
+        self.split_branch(above)?;
+        if near {
+            self.reassign(&old, &targets)?;
+        }
+        self.fill_seconds(&targets)
+    }
+
+    /// Encodes rows that were in `from` into their new leaves.
+    pub(super) fn move_rows(
+        &mut self,
+        from: NodeId,
+        rows: Vec<(Row, Placed, NodeId)>,
+    ) -> Result<()> {
+        let moved: Vec<_> = rows
+            .iter()
+            .filter(|(_, _, to)| *to != from)
+            .map(|(row, _, to)| (row.pseudonym, row.copy, *to))
+            .collect();
+        let items: Vec<_> = moved.iter().map(|(item, _, _)| *item).collect();
+        for ((item, copy, to), home) in moved.into_iter().zip(self.homes_of(&items)?) {
+            let home = home.ok_or_else(damaged)?;
+            let home = match copy {
+                Copy::First => Home { first: to, ..home },
+                Copy::Second => Home { second: Some(to), ..home },
+            };
+            self.set_home(item, Some(home));
+        }
+        let mut by_leaf: BTreeMap<NodeId, Vec<(Row, Placed)>> = BTreeMap::new();
+        for (row, vector, to) in rows {
+            by_leaf.entry(to).or_default().push((row, vector));
+        }
+        self.add_rows(by_leaf)
+    }
+
+    /// Cuts a branch in two if it has too many children, and its parent in turn.
+    pub(super) fn split_branch(&mut self, id: NodeId) -> Result<()> {
+        let branch = self.branch(id)?;
+        if branch.children.len() <= self.space.rules.fanout_most {
+            return Ok(());
+        }
+        let (level, parent, tag) = (branch.level, branch.parent, branch.tag);
+        let children = branch.children.clone();
+        let centroids: Vec<Vec<f32>> = (0..children.len())
+            .map(|at| children.centroid(at).map(|centroid| centroid.expand()))
+            .collect::<Option<_>>()
+            .ok_or_else(damaged)?;
+        let flat = centroids.concat();
+        let half = kmeans::halve(Points::new(self.space.padded(), &flat));
+        let larger = half.iter().filter(|right| **right).count() * 2 > half.len();
+        let is_root = id == NodeId::ROOT;
+        let kept = if is_root { self.fresh_id() } else { id };
+        let other = self.fresh_id();
+        let above = if is_root { NodeId::ROOT } else { parent };
+
+        let mut parts = Vec::with_capacity(2);
+        for (node, side) in [(kept, larger), (other, !larger)] {
+            let mut entries = Entries::default();
+            let mut mean = vec![0.0; self.space.padded()];
+            let mut moved = Vec::new();
+            for (at, _) in half.iter().enumerate().filter(|(_, right)| **right == side) {
+                let centroid = children.centroid(at).ok_or_else(damaged)?;
+                let child = *children.ids.get(at).ok_or_else(damaged)?;
+                let radius = *children.radii.get(at).ok_or_else(damaged)?;
+                entries.push(child, &centroid, radius);
+                add(&mut mean, centroids.get(at).ok_or_else(damaged)?);
+                moved.push(child);
+            }
+            scale(&mut mean, entries.len());
+            if node != id {
+                self.load(moved.iter().copied())?;
+                for child in moved {
+                    self.node_mut(child)?.set_parent(node);
+                }
+            }
+            let centroid = Rounded::round(&mean);
+            let branch = Branch { parent: above, level, centroid, tag, children: entries };
+            parts.push((node, Node::Branch(branch)));
+        }
+        if is_root {
+            let zero = Rounded::round(&vec![0.0; self.space.padded()]);
+            let level = level.checked_add(1).ok_or_else(damaged)?;
+            let children = Entries::default();
+            let parent = NodeId::ROOT;
+            let root = Branch { parent, level, centroid: zero, tag: [0; 16], children };
+            self.put(NodeId::ROOT, Some(Node::Branch(root)));
+        } else {
+            self.load([above])?;
+            if !self.branch_mut(above)?.children.remove(id) {
+                return Err(damaged());
+            }
+        }
+        for (node, part) in parts {
+            let radius = reach(&part);
+            let centroid = part.centroid().clone();
+            self.put(node, Some(part));
+            self.branch_mut(above)?.children.push(node, &centroid, radius);
+        }
+        if is_root { Ok(()) } else { self.split_branch(above) }
+    }
+
+    /// Step 4: moves first copies that a split left in a leaf that is not the nearest.
+    fn reassign(&mut self, old: &Placed, new: &[NodeId]) -> Result<()> {
+        let around = self.neighbours(old, NEIGHBOURS + new.len())?;
+        let around: Vec<NodeId> = around.into_iter().filter(|leaf| !new.contains(leaf)).collect();
+        let centroids = self.centroids_of(&[&around[..], new].concat())?;
+        let mut moves: Vec<(Row, NodeId, NodeId)> = Vec::new();
+        for leaf in new {
+            let firsts = self.first_rows(*leaf)?;
+            let rows: Vec<Row> = firsts.iter().map(|(row, _)| row.clone()).collect();
+            let vectors = self.vectors_of(&rows)?;
+            for ((row, norm), vector) in firsts.into_iter().zip(vectors) {
+                if squared_distance(old, &vector) > norm * norm {
+                    continue;
+                }
+                if let Some(to) = closer(&centroids, &vector, *leaf) {
+                    moves.push((row, *leaf, to));
+                }
+            }
+        }
+        for leaf in &around {
+            let candidates = self.strayed(*leaf, new, &centroids)?;
+            let vectors = self.vectors_of(&candidates)?;
+            for (row, vector) in candidates.into_iter().zip(vectors) {
+                if let Some(to) = closer(&centroids, &vector, *leaf) {
+                    moves.push((row, *leaf, to));
+                }
+            }
+        }
+        self.relocate(moves)
+    }
+
+    /// The first copies of a leaf with their distance to its centroid.
+    fn first_rows(&self, leaf: NodeId) -> Result<Vec<(Row, f32)>> {
+        let leaf = self.leaf(leaf)?;
+        let rows = leaf.rows.iter().zip(&leaf.factors);
+        let firsts = rows.filter(|(row, _)| row.copy == Copy::First);
+        Ok(firsts.map(|(row, factors)| (row.clone(), factors.norm)).collect())
+    }
+
+    /// First copies of a leaf that, by their codes, are nearer to one of the new centroids.
+    fn strayed(
+        &self,
+        id: NodeId,
+        new: &[NodeId],
+        centroids: &HashMap<NodeId, Vec<f32>>,
+    ) -> Result<Vec<Row>> {
+        let leaf = self.leaf(id)?;
+        let own = centroids.get(&id).ok_or_else(damaged)?;
+        let add: Vec<f32> = leaf.factors.iter().map(|factors| factors.add).collect();
+        let rescale: Vec<f32> = leaf.factors.iter().map(|factors| factors.rescale).collect();
+        let error: Vec<f32> = leaf.factors.iter().map(|factors| factors.error).collect();
+        let mut dots = Vec::new();
+        // The squared distance to a centroid, less what is the same for all centroids.
+        let mut to = |centroid: &[f32]| {
+            let probe = Probe::new(self.space.form(), centroid);
+            let (base, apart) = (probe.to_centroid(own), squared_distance(centroid, own).sqrt());
+            let mut out = Vec::with_capacity(leaf.rows.len());
+            let (width, codes) = (leaf.width, &leaf.codes);
+            probe.estimate(width, base, apart, codes, &add, &rescale, &error, &mut dots, &mut out);
+            let estimates = out.into_iter().map(|estimate| estimate.distance);
+            match self.space.form() {
+                Form::Square => estimates.collect::<Vec<f32>>(),
+                // Inner-product codes estimate -<c, x>.
+                Form::Inner => {
+                    let square = kernels::dot(centroid, centroid);
+                    estimates.map(|estimate| square + 2.0 * estimate).collect()
+                }
+            }
+        };
+        let here = to(own);
+        let mut strayed = vec![false; leaf.rows.len()];
+        for target in new {
+            let there = to(centroids.get(target).ok_or_else(damaged)?);
+            for ((stray, here), there) in strayed.iter_mut().zip(&here).zip(there) {
+                *stray |= there < *here;
+            }
+        }
+        let rows = leaf.rows.iter().zip(strayed);
+        let strayed = rows.filter(|(row, stray)| *stray && row.copy == Copy::First);
+        Ok(strayed.map(|(row, _)| row.clone()).collect())
+    }
+
+    /// Moves first copies from leaf to leaf and chooses their second copies anew.
+    fn relocate(&mut self, moves: Vec<(Row, NodeId, NodeId)>) -> Result<()> {
+        let items: Vec<_> = moves.iter().map(|(row, _, _)| row.pseudonym).collect();
+        let homes = self.homes_of(&items)?;
+        let rows: Vec<Row> = moves.iter().map(|(row, _, _)| row.clone()).collect();
+        let vectors = self.vectors_of(&rows)?;
+        let mut by_leaf: BTreeMap<NodeId, Vec<(Row, Placed)>> = BTreeMap::new();
+        for (((row, from, to), home), vector) in moves.into_iter().zip(homes).zip(vectors) {
+            let home = home.ok_or_else(damaged)?;
+            self.take_row(from, &row.pseudonym, Some(Copy::First))?;
+            let second = home.second.filter(|second| *second != to);
+            if second != home.second {
+                self.take_row(to, &row.pseudonym, Some(Copy::Second))?;
+            }
+            self.set_home(row.pseudonym, Some(Home { first: to, second }));
+            self.thinned.insert(from);
+            by_leaf.entry(to).or_default().push((row, vector));
+        }
+        self.load(by_leaf.keys().copied())?;
+        self.add_rows(by_leaf)?;
+        self.respill(&rows)
+    }
+
+    /// Gives second copies to the items of these leaves that have none. Only in a young tree: later, few
+    /// lack one, and finding them means reading every item record.
+    fn fill_seconds(&mut self, leaves: &[NodeId]) -> Result<()> {
+        let young = matches!(self.root()?, Some(Node::Branch(root)) if root.level == 1);
+        if !young || !self.spills()? {
+            return Ok(());
+        }
+        let mut lacking = Vec::new();
+        for leaf in leaves {
+            let firsts = self.first_rows(*leaf)?;
+            let items: Vec<_> = firsts.iter().map(|(row, _)| row.pseudonym).collect();
+            for ((row, _), home) in firsts.into_iter().zip(self.homes_of(&items)?) {
+                if home.is_some_and(|home| home.second.is_none()) {
+                    lacking.push(row);
+                }
+            }
+        }
+        self.respill(&lacking)
+    }
+}
+
+/// Which group each vector goes to, each at most `most`.
+fn group(vectors: &[Placed], most: usize) -> Vec<usize> {
+    let dimension = vectors.first().map_or(0, |vector| vector.len());
+    let flat: Vec<f32> = vectors.iter().flat_map(|vector| vector.iter().copied()).collect();
+    let points = Points::new(dimension, &flat);
+    if vectors.len() * 2 <= most * 3 {
+        kmeans::halve(points).into_iter().map(usize::from).collect()
+    } else {
+        let groups = kmeans::divide(points, most);
+        groups.into_iter().map(|group| group as usize).collect()
+    }
+}
+
+/// The mean of vectors with its noise, rounded. `count` is the number of items it stands for.
+pub(super) fn centroid_of(members: &[&Placed], count: usize, space: &Space) -> Result<Rounded> {
+    let mut mean = vec![0.0; space.padded()];
+    let mut squares = 0.0;
+    // Divided before it is added up, so that the longest vectors do not overflow.
+    for member in members {
+        add(&mut mean, member);
+        squares += kernels::square(member) / members.len() as f64;
+    }
+    scale(&mut mean, members.len());
+    let norm = space.rules.noise * squares.sqrt() as f32 / count.max(1) as f32;
+    if norm > 0.0 {
+        let mut noise = direction(space.padded())?;
+        noise.iter_mut().for_each(|x| *x *= norm);
+        add(&mut mean, &noise);
+    }
+    Ok(Rounded::round(&mean))
+}
+
+/// A random unit vector: normal components (Box and Muller 1958), scaled.
+fn direction(dimension: usize) -> Result<Vec<f32>> {
+    let mut bytes = vec![[0u8; 8]; dimension.div_ceil(2)];
+    fill_random(bytes.as_flattened_mut())?;
+    let mut out = Vec::with_capacity(dimension + 1);
+    for [a, b, c, d, e, f, g, h] in bytes {
+        let unit = |bytes| (u32::from_le_bytes(bytes) >> 8) as f32 / 16_777_216.0;
+        let radius = (-2.0 * (1.0 - unit([a, b, c, d])).ln()).sqrt();
+        let (sine, cosine) = (TAU * unit([e, f, g, h])).sin_cos();
+        out.extend([radius * cosine, radius * sine]);
+    }
+    out.truncate(dimension);
+    let length = (kernels::square(&out).sqrt() as f32).max(f32::MIN_POSITIVE);
+    out.iter_mut().for_each(|x| *x /= length);
+    Ok(out)
+}
+
+fn add(sum: &mut [f32], vector: &[f32]) {
+    sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+}
+
+fn scale(sum: &mut [f32], count: usize) {
+    let count = count.max(1) as f32;
+    sum.iter_mut().for_each(|sum| *sum /= count);
+}
+
+fn nearest(centroids: &[(NodeId, Vec<f32>)], vector: &[f32]) -> Option<NodeId> {
+    let scored = centroids.iter().map(|(id, c)| (squared_distance(c, vector), *id));
+    scored.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, id)| id)
+}
+
+/// The nearest of the centroids, if it is not the one of `own`.
+fn closer(centroids: &HashMap<NodeId, Vec<f32>>, vector: &[f32], own: NodeId) -> Option<NodeId> {
+    let here = squared_distance(centroids.get(&own)?, vector);
+    let scored = centroids.iter().map(|(id, c)| (squared_distance(c, vector), *id));
+    let (square, id) = scored.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
+    (square < here && id != own).then_some(id)
+}
+
+/// Used by the skeleton of a bulk load: a branch over children, its centroid their mean.
+pub(super) fn branch_over(
+    children: Entries,
+    parent: NodeId,
+    level: u8,
+    padded: usize,
+) -> Result<Branch> {
+    let mut mean = vec![0.0; padded];
+    for at in 0..children.len() {
+        add(&mut mean, &children.centroid(at).ok_or_else(damaged)?.expand());
+    }
+    scale(&mut mean, children.len());
+    Ok(Branch { parent, level, centroid: Rounded::round(&mean), tag: [0; 16], children })
+}
+
+/// Shares vectors without copying them.
+pub(super) fn shared(vector: Vec<f32>) -> Placed {
+    Arc::from(vector)
+}

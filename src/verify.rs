@@ -1,0 +1,141 @@
+//! Verifying: what is stored, against what it must be.
+//!
+//! `verify_tree` reads every node and every item record and compares them; vectors and payload are not read.
+//! A query finds a node that was changed; what it cannot find is one that was left out, or a row that nothing
+//! lists. This does.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Fault, Result};
+use crate::index::{Answer, Growth, Include, Index, Span, open_item, scan, space};
+use crate::keyring::ReadKey;
+use crate::store::{Family, Snapshot, key};
+use crate::tree::node::Row;
+use crate::tree::verify::{Census, lists, walk};
+use crate::tree::{Home, Space};
+
+/// What a verified partition tree consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeReport {
+    /// Levels: 0 if there is no tree, 1 if the root is the only leaf.
+    pub height: u32,
+    /// Nodes that hold items.
+    pub leaves: u64,
+    /// Nodes above them.
+    pub branches: u64,
+    /// Items.
+    pub items: u64,
+    /// Items that are in two leaves.
+    pub spilled: u64,
+}
+
+impl Index<'_> {
+    /// Checks the partition tree against the items, both ways: every item is in exactly the leaves its record lists,
+    /// no leaf holds anything else, parents and children agree, sizes are within the limits of
+    /// [`Tuning`](crate::Tuning). Needs the read right.
+    ///
+    /// Reads every node and every item record, from one snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] with [`Fault::Node`] or [`Fault::ItemRecord`]; and those of every call.
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Euclidean))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// index.upsert(&[Item::new("a", [1.0, 0.0]), Item::new("b", [0.0, 1.0])])?;
+    /// let report = index.verify_tree()?;
+    /// assert_eq!((report.height, report.leaves, report.items), (1, 1, 2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn verify_tree(&self) -> Result<Answer<TreeReport>> {
+        self.read(|snapshot, key| {
+            let census = match space(key, self.shared(), key.dimension()) {
+                Some(space) => census(self, snapshot, key, &space)?,
+                None => Census::default(),
+            };
+            let nodes = stored_nodes(snapshot, key)?;
+            let (items, spilled) = homes(snapshot, key, key.dimension().is_some_and(has_tree))?;
+            let agree = nodes == census.leaves + census.branches
+                && items == key.head.commit.item_count
+                && spilled == census.second_copies
+                && (items == census.first_copies || census.height == 0);
+            if !agree {
+                return Err(Error::Integrity(Fault::Node));
+            }
+            let Census { height, leaves, branches, .. } = census;
+            Ok(TreeReport { height, leaves, branches, items, spilled })
+        })
+    }
+}
+
+const fn has_tree(dimension: usize) -> bool {
+    dimension <= crate::tree::MAX_TREE_DIMENSION
+}
+
+/// Walks the tree; every row must be of an item whose record lists the leaf and has the row's keys.
+fn census(
+    index: &Index<'_>,
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    space: &Space,
+) -> Result<Census> {
+    let growth = Growth::new(snapshot, key, index.shared());
+    let mut plain = Vec::new();
+    walk(&growth, space, |leaf, rows: &[Row]| {
+        growth.forget();
+        let keys: Vec<_> = rows.iter().map(|row| key::item(key.index, &row.pseudonym)).collect();
+        let stored = snapshot.multi_get(Family::Items, &keys)?;
+        for (row, stored) in rows.iter().zip(stored) {
+            let damaged = || Error::Integrity(Fault::Node);
+            let stored = stored.ok_or_else(damaged)?;
+            let record = open_item(key, &row.pseudonym, &stored, &mut plain)?;
+            let same = lists(&record.leaves, leaf, row.copy)
+                && record.number == row.number
+                && record.version == row.version
+                && record.payload_epoch == row.epoch
+                && record.payload_salt == row.salt
+                && record.vector.parts == u32::from(row.parts);
+            if !same {
+                return Err(damaged());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The number of nodes that are stored, reachable or not.
+fn stored_nodes(snapshot: &dyn Snapshot, key: &ReadKey) -> Result<u64> {
+    let prefix = key::nodes(key.index);
+    let (mut count, mut malformed) = (0, false);
+    snapshot.scan(Family::Nodes, &prefix, &prefix, &mut |found, _| {
+        match key::node_of(found) {
+            Some((_, 0)) => count += 1,
+            Some(_) => {}
+            None => malformed = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    if malformed { Err(Error::Integrity(Fault::Node)) } else { Ok(count) }
+}
+
+/// The number of items and of those in two leaves. In an index with a tree, every item has a home.
+fn homes(snapshot: &dyn Snapshot, key: &ReadKey, tree: bool) -> Result<(u64, u64)> {
+    let (mut items, mut spilled) = (0, 0);
+    for span in Span::split(1) {
+        items += scan(snapshot, key, span, Include::NONE, |item| {
+            match Home::from_leaves(&item.record.leaves) {
+                Some(home) if tree => spilled += u64::from(home.second.is_some()),
+                None if !tree && item.record.leaves.is_empty() => {}
+                _ => return Err(Error::Integrity(Fault::Node)),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok((items, spilled))
+}
