@@ -68,6 +68,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) threads: usize,
     pub(crate) block_cache: usize,
+    pub(crate) plaintext_cache: usize,
     pub(crate) durability: Durability,
     pub(crate) max_contents: usize,
     pub(crate) max_metadata: usize,
@@ -82,6 +83,7 @@ impl Options {
             create: true,
             threads: 0,
             block_cache: 256 << 20,
+            plaintext_cache: 0,
             durability: Durability::Synced,
             max_contents: 16 << 20,
             max_metadata: 64 << 10,
@@ -106,6 +108,15 @@ impl Options {
     /// Bytes of RocksDB's block cache, which holds ciphertext. Default = 256 MiB.
     pub const fn block_cache(mut self, bytes: usize) -> Self {
         self.block_cache = bytes;
+        self
+    }
+
+    /// Bytes of decrypted nodes and vectors that are kept between queries. Default = 0: nothing is.
+    ///
+    /// What is kept is reached only by an operation whose own key has opened the index, and is wiped when it is
+    /// displaced, when it is overwritten or deleted, and when the database is closed.
+    pub const fn plaintext_cache(mut self, bytes: usize) -> Self {
+        self.plaintext_cache = bytes;
         self
     }
 

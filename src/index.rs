@@ -8,17 +8,20 @@
 //! Reads go through [`Index::read`], mutations through [`Index::mutate`]; both hand their body a
 //! capability from the keyring. A mutation holds the index's write lock from there to its commit.
 
+mod bulk;
 mod get;
 mod item;
 mod list;
 mod partition;
 mod scan;
 mod upsert;
+mod write;
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, TryLockError};
 
+pub use bulk::{BulkProgress, BulkReport};
 pub use get::{Fetched, Include, Record};
 pub use item::{Item, Update};
 pub use list::{Cursor, IdPage};

@@ -57,6 +57,7 @@ mod handle;
 mod id;
 mod index;
 mod keyring;
+mod optimize;
 mod query;
 mod redact;
 mod store;
@@ -74,9 +75,10 @@ pub use delete::DeleteReport;
 pub use error::{Error, Fault, Needs, Result};
 pub use id::{ETag, Permissions, UserId, VersionToken};
 pub use index::{
-    Answer, Cursor, Description, Entry, Fetched, IdPage, Include, Index, Item, Record, Update,
-    UpsertReport,
+    Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
+    Item, Record, Update, UpsertReport,
 };
+pub use optimize::{OptimizeProgress, OptimizeReport};
 pub use query::{BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
 pub use store::Durability;
 pub use users::User;

@@ -23,7 +23,7 @@ use crate::store::record::{
 };
 use crate::store::{Family, Limits, Snapshot, Value};
 use crate::tree::node::{Node, Row};
-use crate::tree::plan::{Effects, Plan, Point};
+use crate::tree::plan::{Effects, Placed, Plan, Point};
 use crate::tree::search::{Page, Pages};
 use crate::tree::{Backing, Home, MAX_TREE_DIMENSION, Rules, Space};
 use crate::vector;
@@ -181,6 +181,17 @@ impl<'a> Growth<'a> {
     pub(crate) fn forget(&self) {
         held(&self.nodes).clear();
         held(&self.records).clear();
+    }
+
+    /// Seals what a plan that writes no items changed into the draft.
+    pub(crate) fn apply_all(
+        &self,
+        effects: Effects,
+        generation: u64,
+        limits: Limits,
+        draft: &mut Draft,
+    ) -> Result<()> {
+        self.apply(effects, &HashMap::new(), generation, limits, draft)
     }
 
     /// Seals what a plan changed into the draft. Items of `written` are sealed by the caller.
@@ -422,6 +433,21 @@ pub(crate) fn replant(
         written.collect::<Option<_>>().ok_or(Error::Integrity(Fault::Node))?;
     growth.apply(effects, &written, generation, limits, draft)?;
     Ok(written)
+}
+
+/// Makes the skeleton of an empty tree; see `bulk`.
+pub(crate) fn replant_skeleton(
+    growth: &Growth<'_>,
+    space: &Space,
+    sample: &[Placed],
+    expected: usize,
+    generation: u64,
+    limits: Limits,
+    draft: &mut Draft,
+) -> Result<()> {
+    let mut plan = Plan::new(growth, space, generation);
+    plan.skeleton(sample, expected)?;
+    growth.apply_all(plan.finish()?, generation, limits, draft)
 }
 
 /// The number of values that a vector of `length` bytes is stored in.

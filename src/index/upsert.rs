@@ -15,21 +15,14 @@ use std::collections::HashMap;
 
 use super::get::open_named;
 use super::item::{check_contents, check_item, encode_metadata};
-use super::partition::{Growth, place, replant, space, vector_parts};
+use super::write::{Existing, Prepared, Writing};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
-use crate::commit::{self, Changes, Commit, Draft, Operation};
+use crate::commit::{self, Draft, Operation};
 use crate::config::{IndexConfig, MAX_DIMENSION};
-use crate::crypto::fill_random;
-use crate::crypto::kdf::Salt;
 use crate::error::{Error, Fault, Result};
-use crate::id::{ETag, ItemNumber, NodeId, VersionToken};
+use crate::id::{ETag, VersionToken};
 use crate::keyring::WriteKey;
-use crate::store::key::{self, Pseudonym};
-use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher};
-use crate::store::{Family, Limits, Snapshot};
-use crate::tree::node::{Copy, Row};
-use crate::tree::plan::Point;
-use crate::tree::{Home, Space};
+use crate::store::{Family, key};
 use crate::vector;
 
 /// What an upsert or update did, and the state it left.
@@ -79,24 +72,41 @@ impl Index<'_> {
     pub fn upsert(&self, items: &[Item]) -> Result<UpsertReport> {
         self.mutate(|snapshot, key, limits| {
             let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
-            let dimension = match key.dimension() {
-                Some(dimension) => dimension,
-                None if (1..=MAX_DIMENSION).contains(&first.vector.len()) => first.vector.len(),
-                None => {
-                    return Err(Error::invalid(format!(
-                        "item 0: its vector has {} components; an index takes 1 to {MAX_DIMENSION}",
-                        first.vector.len()
-                    )));
-                }
-            };
+            let dimension = dimension_for(key, first)?;
             let batch = self.prepare(items, dimension, key.table.config)?;
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Upsert, commit::now())?;
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
-            self.write(snapshot, key, limits, &batch, &mut draft, &mut next)?;
+            let writing = Writing { index: self, snapshot, key, limits };
+            writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
         .map(report)
+    }
+
+    /// Says whether the index would take these items, and writes nothing. Needs the write right.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert).
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine).dimension(2))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// assert!(index.check(&[Item::new("a", [1.0, 0.0])]).is_ok());
+    /// assert!(index.check(&[Item::new("a", [0.0, 0.0])]).is_err()); // no direction
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check(&self, items: &[Item]) -> Result<()> {
+        self.inspect(|_, key: &WriteKey| {
+            let Some(first) = items.first() else { return Ok(()) };
+            let dimension = dimension_for(key, first)?;
+            self.prepare(items, dimension, key.table.config).map(drop)
+        })
     }
 
     /// Changes contents, metadata or both of one item and keeps its vector. Needs the write right.
@@ -159,14 +169,15 @@ impl Index<'_> {
             }];
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Update, commit::now())?;
-            self.write(snapshot, key, limits, &batch, &mut draft, &mut next)?;
+            let writing = Writing { index: self, snapshot, key, limits };
+            writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
         .map(report)
     }
 
     /// Step 1: checks every item and keeps the last of each id, in the order of first appearance.
-    fn prepare<'a>(
+    pub(super) fn prepare<'a>(
         &self,
         items: &'a [Item],
         dimension: usize,
@@ -192,229 +203,17 @@ impl Index<'_> {
         }
         Ok(batch)
     }
-
-    /// Steps 2 to 4: reads what is there, plans the tree, seals, and fills in the commit.
-    fn write(
-        &self,
-        snapshot: &dyn Snapshot,
-        key: &WriteKey,
-        limits: Limits,
-        batch: &[Prepared<'_>],
-        draft: &mut Draft,
-        next: &mut Commit,
-    ) -> Result<()> {
-        let mut work = self.look_up(snapshot, key, batch, next)?;
-        let dimension = batch.first().map(|item| item.vector.len());
-        let dimension = dimension.map(|bytes| bytes / key.table.config.precision.bytes());
-        if let Some(space) = space(key, self.shared(), dimension) {
-            self.plant(snapshot, key, limits, &space, &mut work, draft, next.sequence)?;
-        }
-        let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
-        let sealer = Sealer { key, limits, version: next.sequence };
-        for sealed in self.shared().map(shares, |share| sealer.seal(share))? {
-            draft.changes.append(sealed.changes);
-            next.total_bytes = next
-                .total_bytes
-                .checked_add(sealed.added)
-                .and_then(|total| total.checked_sub(sealed.removed))
-                .ok_or(Error::Integrity(Fault::Commit))?;
-        }
-        let item_count = next.item_count.checked_add(next.inserted);
-        next.item_count = item_count.ok_or(Error::Integrity(Fault::Commit))?;
-        Ok(())
-    }
-
-    /// Step 2: what is stored under the ids of the batch, and new numbers for new items.
-    fn look_up<'a, 'b>(
-        &self,
-        snapshot: &dyn Snapshot,
-        key: &WriteKey,
-        batch: &'a [Prepared<'b>],
-        next: &mut Commit,
-    ) -> Result<Vec<Work<'a, 'b>>> {
-        let mut named: Vec<(Pseudonym, &Prepared<'_>)> =
-            batch.iter().map(|item| (key.names.item(item.id), item)).collect();
-        // An ordered store reads and takes neighbours faster.
-        named.sort_unstable_by_key(|(pseudonym, _)| *pseudonym);
-        let keys: Vec<_> = named.iter().map(|(p, _)| key::item(self.id(), p)).collect();
-        let stored = snapshot.multi_get(Family::Items, &keys)?;
-        let found: Vec<_> = named.into_iter().zip(stored).collect();
-        let opened =
-            self.shared().map(found.chunks(self.share(found.len())).collect(), |share| {
-                let mut plain = Vec::new();
-                let open = |((pseudonym, item), stored): &((Pseudonym, &Prepared<'_>), _)| {
-                    let stored: &Option<Vec<u8>> = stored;
-                    let stored = stored.as_ref();
-                    stored.map(|s| open_named(key, item.id, pseudonym, s, &mut plain)).transpose()
-                };
-                share.iter().map(open).collect::<Result<Vec<_>>>()
-            })?;
-        let mut salts: Vec<Salt> = vec![[0; 24]; found.len()];
-        fill_random(salts.as_flattened_mut())?;
-        let mut work = Vec::with_capacity(batch.len());
-        let found = found.into_iter().zip(opened.into_iter().flatten()).zip(salts);
-        for ((((pseudonym, item), stored), old), payload_salt) in found {
-            let number = match &old {
-                None => {
-                    next.inserted += 1;
-                    let number = next.next_item;
-                    next.next_item =
-                        number.checked_add(1).ok_or(Error::Integrity(Fault::Commit))?;
-                    ItemNumber(number)
-                }
-                Some(old) => {
-                    next.updated += 1;
-                    old.number
-                }
-            };
-            let leaves = Vec::new();
-            work.push(Work { item, pseudonym, stored, old, number, payload_salt, leaves });
-        }
-        Ok(work)
-    }
-
-    /// Step 3: puts the batch into the tree, in place of what it replaces.
-    #[expect(clippy::too_many_arguments, reason = "what a step of one write shares")]
-    fn plant(
-        &self,
-        snapshot: &dyn Snapshot,
-        key: &WriteKey,
-        limits: Limits,
-        space: &Space,
-        work: &mut [Work<'_, '_>],
-        draft: &mut Draft,
-        version: u64,
-    ) -> Result<()> {
-        let damaged = || Error::Integrity(Fault::Node);
-        let removed = work.iter().filter_map(|work| Some((work.pseudonym, work.old.as_ref()?)));
-        let removed = removed
-            .map(|(item, old)| Some((item, Home::from_leaves(&old.leaves)?)))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(damaged)?;
-        let epoch = key.table.epoch();
-        let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
-        let points = self.shared().map(shares, |share| {
-            let point = |work: &Work<'_, '_>| {
-                let row = Row {
-                    pseudonym: work.pseudonym,
-                    number: work.number,
-                    version,
-                    epoch,
-                    parts: vector_parts(work.item.vector.len(), limits)?,
-                    copy: Copy::First,
-                    salt: work.payload_salt,
-                };
-                Ok(Point { row, vector: place(key, space, &work.item.vector).into() })
-            };
-            share.iter().map(point).collect::<Result<Vec<_>>>()
-        })?;
-        let points = points.into_iter().flatten().collect();
-        let growth = Growth::new(snapshot, key, self.shared());
-        let homes = replant(&growth, space, &removed, points, version, limits, draft)?;
-        for work in work {
-            work.leaves = homes.get(&work.pseudonym).ok_or_else(damaged)?.leaves();
-        }
-        Ok(())
-    }
-
-    /// How many of `count` items one thread takes at a time.
-    fn share(&self, count: usize) -> usize {
-        count.div_ceil(self.shared().threads()).max(MIN_SHARE)
-    }
 }
 
-/// Fewer items than this are not worth another thread.
-const MIN_SHARE: usize = 32;
-
-/// An item, checked and in the form it is stored in.
-struct Prepared<'a> {
-    id: &'a str,
-    vector: Vec<u8>,
-    contents: Option<&'a [u8]>,
-    metadata: Option<Vec<u8>>,
-}
-
-/// An item, what is stored under its id now, and where it will be.
-struct Work<'a, 'b> {
-    item: &'a Prepared<'b>,
-    pseudonym: Pseudonym,
-    stored: Option<Vec<u8>>,
-    old: Option<ItemRecord>,
-    number: ItemNumber,
-    payload_salt: Salt,
-    leaves: Vec<NodeId>,
-}
-
-/// The changes of a share of the batch.
-struct Sealed {
-    changes: Changes,
-    added: u64,
-    removed: u64,
-}
-
-struct Sealer<'a> {
-    key: &'a WriteKey,
-    limits: Limits,
-    version: u64,
-}
-
-impl Sealer<'_> {
-    fn seal(&self, share: &[Work<'_, '_>]) -> Result<Sealed> {
-        let mut sealed = Sealed { changes: Changes::new(), added: 0, removed: 0 };
-        let mut salts: Vec<Salt> = vec![[0; 24]; share.len()];
-        fill_random(salts.as_flattened_mut())?;
-        for (work, record_salt) in share.iter().zip(&salts) {
-            self.seal_one(work, record_salt, &mut sealed)?;
-        }
-        Ok(sealed)
-    }
-
-    fn seal_one(&self, work: &Work<'_, '_>, record_salt: &Salt, out: &mut Sealed) -> Result<()> {
-        let Work { item, pseudonym, stored, old, number, payload_salt, leaves } = work;
-        let (index, epoch) = (self.key.index, self.key.table.epoch());
-        let secret = self.key.current_secret()?;
-        let cipher =
-            PayloadCipher::new(secret, index, epoch, *pseudonym, self.version, payload_salt);
-        let mut store = |field: Field, value: &[u8]| {
-            let (extent, values) = cipher
-                .seal(field, value, self.limits.value)
-                .ok_or_else(|| Error::invalid("a value is too long for the storage engine"))?;
-            for (part, value) in (0u32..).zip(values) {
-                let key = key::payload(index, field.kind(), pseudonym, part);
-                out.changes.put(Family::Payload, key, None, value);
-            }
-            Ok::<_, Error>(extent)
-        };
-        let record = ItemRecord {
-            id: item.id.to_owned(),
-            number: *number,
-            version: self.version,
-            payload_epoch: epoch,
-            payload_salt: *payload_salt,
-            leaves: leaves.clone(),
-            vector: store(Field::Vector, &item.vector)?,
-            contents: item.contents.map(|value| store(Field::Contents, value)).transpose()?,
-            metadata: item
-                .metadata
-                .as_ref()
-                .map(|value| store(Field::Metadata, value))
-                .transpose()?,
-        };
-        if let Some(old) = old {
-            for field in Field::ALL {
-                let kept = record.extent(field).map_or(0, |extent| extent.parts);
-                let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-                for surplus in old.payload_keys(index, field, pseudonym).skip(kept) {
-                    out.changes.delete(Family::Payload, surplus, None);
-                }
-            }
-            out.removed = out.removed.saturating_add(old.size());
-        }
-        out.added = out.added.saturating_add(record.size());
-        let place = ITEM.place(index, epoch, *pseudonym, self.version);
-        let sealed = ITEM.seal(secret, &place, record_salt, &record.encode());
-        out.changes.put(Family::Items, key::item(index, pseudonym), stored.as_deref(), sealed);
-        Ok(())
+/// The dimension that items must have: the index's, or that of the first.
+pub(super) fn dimension_for(key: &WriteKey, first: &Item) -> Result<usize> {
+    match key.dimension() {
+        Some(dimension) => Ok(dimension),
+        None if (1..=MAX_DIMENSION).contains(&first.vector.len()) => Ok(first.vector.len()),
+        None => Err(Error::invalid(format!(
+            "item 0: its vector has {} components; an index takes 1 to {MAX_DIMENSION}",
+            first.vector.len()
+        ))),
     }
 }
 

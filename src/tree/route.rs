@@ -72,6 +72,17 @@ impl Plan<'_> {
         Ok(shares.into_iter().flatten().collect())
     }
 
+    /// The nearest leaf of each point; the root if it is a leaf.
+    pub(crate) fn leaves_of(&mut self, points: &[Placed]) -> Result<Vec<NodeId>> {
+        match self.root()? {
+            Some(Node::Branch(_)) => {
+                let assigned = self.assign(points, None)?;
+                Ok(assigned.into_iter().map(|assigned| assigned.first).collect())
+            }
+            Some(Node::Leaf(_)) | None => Ok(vec![NodeId::ROOT; points.len()]),
+        }
+    }
+
     /// The leaves nearest to a point, with their distance squared, nearest first.
     pub(super) fn neighbours(&mut self, point: &Placed, count: usize) -> Result<Vec<NodeId>> {
         let frontiers = self.descend(std::slice::from_ref(point))?;

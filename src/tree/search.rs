@@ -36,7 +36,7 @@ const ALPHA: f32 = 0.1;
 /// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
 const SPREAD: f32 = 0.3;
 /// The part of RaBitQ's error bound (which is for 1.9 standard deviations) that reranking goes by.
-const CERTAINTY: f32 = 0.65;
+const CERTAINTY: f32 = 0.8;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
 /// Trees with no more leaves than this are searched whole by default.

@@ -5,10 +5,9 @@
 //! 2. Give each group a centroid, rounded, with its noise; encode the rows again. Second copies go to
 //!    the nearer of the new leaves.
 //! 3. Tell the parent; a branch that overflows is cut in two by its children's centroids.
-//! 4. Reassign, by the two conditions of LIRE (SPFresh, Xu et al., SOSP 2023, section 4.2): a vector of the old leaf
-//!    may now be nearer to a neighbour if the old centroid was nearer than the new one; a vector of a neighbour if a
-//!    new centroid is nearer than its own. The second is asked of the codes first. What is really
-//!    nearer elsewhere moves, and its second copy is chosen anew.
+//! 4. Reassign, as LIRE does (SPFresh, Xu et al., SOSP 2023, section 4.2): a vector of the new leaves may be nearer
+//!    to a neighbour, a vector of a neighbour to a new centroid. The second is asked of the codes first. What
+//!    is really nearer elsewhere moves. Second copies of what moved or stayed are chosen anew.
 //!
 //! The exact mean of a partition would give a deleted member back to who knows the others. So a centroid of `n`
 //! vectors gets noise of norm `3 * rms|x| / n` once, when it is computed; a branch's centroid is the mean of
@@ -30,7 +29,7 @@ use crate::vector::rabitq::{Form, Probe};
 use crate::vector::scalar::Rounded;
 
 /// Leaves around a split that are looked at for reassignment.
-const NEIGHBOURS: usize = 12;
+const NEIGHBOURS: usize = 32;
 
 impl Plan<'_> {
     /// Splits leaves until none is overfull.
@@ -116,7 +115,7 @@ impl Plan<'_> {
         if near {
             self.reassign(&old, &targets)?;
         }
-        self.fill_seconds(&targets)
+        self.respill_all(&targets)
     }
 
     /// Encodes rows that were in `from` into their new leaves.
@@ -146,7 +145,7 @@ impl Plan<'_> {
         self.add_rows(by_leaf)
     }
 
-    /// Cuts a branch in two if it has too many children, and its parent in turn.
+    /// Cuts a branch in two until none has too many children, and its parent in turn.
     pub(super) fn split_branch(&mut self, id: NodeId) -> Result<()> {
         let branch = self.branch(id)?;
         if branch.children.len() <= self.space.rules.fanout_most {
@@ -209,7 +208,10 @@ impl Plan<'_> {
             self.put(node, Some(part));
             self.branch_mut(above)?.children.push(node, &centroid, radius);
         }
-        if is_root { Ok(()) } else { self.split_branch(above) }
+        // A half may still have too many, and the parent has one more.
+        self.split_branch(kept)?;
+        self.split_branch(other)?;
+        self.split_branch(above)
     }
 
     /// Step 4: moves first copies that a split left in a leaf that is not the nearest.
@@ -219,13 +221,9 @@ impl Plan<'_> {
         let centroids = self.centroids_of(&[&around[..], new].concat())?;
         let mut moves: Vec<(Row, NodeId, NodeId)> = Vec::new();
         for leaf in new {
-            let firsts = self.first_rows(*leaf)?;
-            let rows: Vec<Row> = firsts.iter().map(|(row, _)| row.clone()).collect();
+            let rows: Vec<Row> = self.first_rows(*leaf)?;
             let vectors = self.vectors_of(&rows)?;
-            for ((row, norm), vector) in firsts.into_iter().zip(vectors) {
-                if squared_distance(old, &vector) > norm * norm {
-                    continue;
-                }
+            for (row, vector) in rows.into_iter().zip(vectors) {
                 if let Some(to) = closer(&centroids, &vector, *leaf) {
                     moves.push((row, *leaf, to));
                 }
@@ -243,12 +241,10 @@ impl Plan<'_> {
         self.relocate(moves)
     }
 
-    /// The first copies of a leaf with their distance to its centroid.
-    fn first_rows(&self, leaf: NodeId) -> Result<Vec<(Row, f32)>> {
-        let leaf = self.leaf(leaf)?;
-        let rows = leaf.rows.iter().zip(&leaf.factors);
-        let firsts = rows.filter(|(row, _)| row.copy == Copy::First);
-        Ok(firsts.map(|(row, factors)| (row.clone(), factors.norm)).collect())
+    /// The first copies of a leaf.
+    fn first_rows(&self, leaf: NodeId) -> Result<Vec<Row>> {
+        let rows = self.leaf(leaf)?.rows.iter();
+        Ok(rows.filter(|row| row.copy == Copy::First).cloned().collect())
     }
 
     /// First copies of a leaf that, by their codes, are nearer to one of the new centroids.
@@ -317,24 +313,16 @@ impl Plan<'_> {
         self.respill(&rows)
     }
 
-    /// Gives second copies to the items of these leaves that have none. Only in a young tree: later, few
-    /// lack one, and finding them means reading every item record.
-    fn fill_seconds(&mut self, leaves: &[NodeId]) -> Result<()> {
-        let young = matches!(self.root()?, Some(Node::Branch(root)) if root.level == 1);
-        if !young || !self.spills()? {
+    /// Chooses the second copies of everything in these leaves anew.
+    fn respill_all(&mut self, leaves: &[NodeId]) -> Result<()> {
+        if !self.spills()? {
             return Ok(());
         }
-        let mut lacking = Vec::new();
+        let mut rows = Vec::new();
         for leaf in leaves {
-            let firsts = self.first_rows(*leaf)?;
-            let items: Vec<_> = firsts.iter().map(|(row, _)| row.pseudonym).collect();
-            for ((row, _), home) in firsts.into_iter().zip(self.homes_of(&items)?) {
-                if home.is_some_and(|home| home.second.is_none()) {
-                    lacking.push(row);
-                }
-            }
+            rows.extend(self.first_rows(*leaf)?);
         }
-        self.respill(&lacking)
+        self.respill(&rows)
     }
 }
 

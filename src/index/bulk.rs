@@ -1,0 +1,278 @@
+//! Writing many items.
+//!
+//! Items are taken from an iterator into a buffer of at most [`BUFFER`] bytes, put in the order of the leaves they
+//! belong in, and written in commits of at most [`COMMIT`] bytes, so that each commit rewrites few leaves. An
+//! empty index gets a skeleton of leaves first, from a sample of the first buffer. Steps, and what a crash leaves:
+//! 1. The skeleton, in a commit of its own: an index without items, as before.
+//! 2. The commits, one after the other: those that came before the crash, each whole.
+//!
+//! Every commit leaves a valid index, so stopping is stopping. A run that is repeated skips what is there already.
+//!
+//! Memory: the buffer, and for each item in it its vector once more.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::partition::{Growth, replant_skeleton, space};
+use super::upsert::dimension_for;
+use super::write::{Existing, Writing};
+use super::{Committed, Index, Item, Outcome};
+use crate::commit::{self, Draft, Operation};
+use crate::error::Result;
+use crate::id::{ETag, VersionToken};
+use crate::keyring::WriteKey;
+use crate::tree::plan::Placed;
+
+/// Bytes of items that are held at a time.
+const BUFFER: usize = 96 << 20;
+/// Bytes of items in a commit.
+const COMMIT: usize = 16 << 20;
+/// Vectors in the sample that a skeleton is made from.
+const SAMPLE: usize = 32 << 10;
+/// What an item takes besides its fields.
+const OVERHEAD: usize = 256;
+
+/// How far a [`bulk_upsert`](Index::bulk_upsert) has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkProgress {
+    /// Items that are written, or were there already as they would be.
+    pub done: u64,
+    /// Items taken from the iterator that need not be given again: everything before them is done.
+    pub settled: u64,
+    /// The number of items in the index.
+    pub item_count: u64,
+}
+
+/// What a [`bulk_upsert`](Index::bulk_upsert) did, and the state it left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkReport {
+    /// Items that were not there before.
+    pub inserted: u64,
+    /// Items that were there and were replaced.
+    pub updated: u64,
+    /// Items that were there already as they would be, and earlier items of an id that came again.
+    pub unchanged: u64,
+    /// Whether the caller stopped it.
+    pub stopped: bool,
+    /// The number of items after the call.
+    pub item_count: u64,
+    /// The total size after the call; see [`Description`](super::Description).
+    pub total_size_bytes: u64,
+    /// The state of the items after the call.
+    pub etag: ETag,
+    /// The last commit.
+    pub version: VersionToken,
+}
+
+impl Index<'_> {
+    /// Writes any number of items, in commits of about 16 MiB and with all threads. Needs the write right.
+    ///
+    /// `progress` is called after each commit; break to stop. What is written stays, the index is valid after every
+    /// commit, and running the same call again goes on where it stopped: items that are there already, equal in
+    /// every field, are left as they are. The last of several items with one id wins.
+    ///
+    /// Unlike [`upsert`](Self::upsert) the call as a whole is not atomic: others see its commits one by one.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert), the position being that in the commit; what was committed before stays.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Euclidean))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let items = || (0..500u16).map(|i| Item::new(i.to_string(), [f32::from(i), 1.0]));
+    /// let report = index.bulk_upsert(items(), |_| ControlFlow::Continue(()))?;
+    /// assert_eq!((report.inserted, report.item_count), (500, 500));
+    /// let again = index.bulk_upsert(items(), |_| ControlFlow::Continue(()))?;
+    /// assert_eq!((again.inserted, again.updated, again.unchanged), (0, 0, 500));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bulk_upsert(
+        &self,
+        items: impl IntoIterator<Item = Item>,
+        mut progress: impl FnMut(&BulkProgress) -> ControlFlow<()>,
+    ) -> Result<BulkReport> {
+        let mut report = self.report_of(self.mutate(|_, _, _| Ok(Outcome::Nothing(())))?);
+        let mut items = items.into_iter();
+        let (mut taken, mut done) = (0u64, 0u64);
+        loop {
+            let expected = items.size_hint().0;
+            let buffer = take(&mut items);
+            if buffer.is_empty() {
+                return Ok(report);
+            }
+            let expected = expected.max(buffer.len());
+            let (count, buffer) = (buffer.len() as u64, last_of_each(buffer));
+            done += count - buffer.len() as u64;
+            report.unchanged += count - buffer.len() as u64;
+            if report.item_count == 0 {
+                self.make_skeleton(&buffer, expected)?;
+            }
+            let mut batches = self.in_leaf_order(buffer)?.into_iter().peekable();
+            while let Some(batch) = batches.next() {
+                let Committed { head, changed, etag, version, .. } = self.write_batch(&batch)?;
+                done += batch.len() as u64;
+                let written = if changed { head.inserted + head.updated } else { 0 };
+                if changed {
+                    report.inserted += head.inserted;
+                    report.updated += head.updated;
+                }
+                report.unchanged += batch.len() as u64 - written;
+                report.item_count = head.item_count;
+                report.total_size_bytes = head.total_bytes;
+                (report.etag, report.version) = (etag, version);
+                if batches.peek().is_none() {
+                    taken += count;
+                }
+                let item_count = head.item_count;
+                if progress(&BulkProgress { done, settled: taken, item_count }).is_break() {
+                    report.stopped = true;
+                    return Ok(report);
+                }
+            }
+        }
+    }
+
+    fn write_batch(&self, items: &[Item]) -> Result<Committed<()>> {
+        self.mutate(|snapshot, key, limits| {
+            let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
+            let dimension = dimension_for(key, first)?;
+            let batch = self.prepare(items, dimension, key.table.config)?;
+            let mut draft = Draft::begin(snapshot, &key.head)?;
+            let mut next = key.head.next(Operation::Upsert, commit::now())?;
+            next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
+            let writing = Writing { index: self, snapshot, key, limits };
+            if writing.write(&batch, Existing::SkipEqual, &mut draft, &mut next)? {
+                Ok(Outcome::Changed(draft, next, ()))
+            } else {
+                Ok(Outcome::Nothing(()))
+            }
+        })
+    }
+
+    /// Step 1. Checks the items first: a skeleton of vectors that are then refused serves nobody.
+    fn make_skeleton(&self, items: &[Item], expected: usize) -> Result<()> {
+        self.mutate(|snapshot, key, limits| {
+            let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
+            let dimension = dimension_for(key, first)?;
+            let Some(space) = space(key, self.shared(), Some(dimension)) else {
+                return Ok(Outcome::Nothing(()));
+            };
+            if expected <= space.rules.leaf_most || key.head.commit.item_count > 0 {
+                return Ok(Outcome::Nothing(()));
+            }
+            let stride = items.len().div_ceil(SAMPLE).max(1);
+            let sample: Vec<&Item> = items.iter().step_by(stride).collect();
+            for (position, item) in sample.iter().enumerate() {
+                let config = key.table.config;
+                let options = &self.shared().options;
+                let (metric, precision) = (config.metric, config.precision);
+                let place = position * stride;
+                super::item::check_item(place, item, dimension, metric, precision, options)?;
+            }
+            let placed = self.shared().map(sample.chunks(256).collect(), |share: &[&Item]| {
+                let placed = share.iter().map(|item| Placed::from(space.place(&item.vector)));
+                Ok(placed.collect::<Vec<_>>())
+            })?;
+            let placed: Vec<Placed> = placed.into_iter().flatten().collect();
+            let mut draft = Draft::begin(snapshot, &key.head)?;
+            let mut next = key.head.next(Operation::Optimize, commit::now())?;
+            next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
+            let growth = Growth::new(snapshot, key, self.shared());
+            let generation = next.sequence;
+            replant_skeleton(&growth, &space, &placed, expected, generation, limits, &mut draft)?;
+            Ok(Outcome::Changed(draft, next, ()))
+        })
+        .map(drop)
+    }
+
+    /// The items in batches of one commit each, neighbours together.
+    fn in_leaf_order(&self, items: Vec<Item>) -> Result<Vec<Vec<Item>>> {
+        let total: usize = items.iter().map(size).sum();
+        if total <= COMMIT {
+            return Ok(vec![items]);
+        }
+        let mut leaves = self.inspect(|snapshot, key: &WriteKey| {
+            let Some(space) = space(key, self.shared(), key.dimension()) else {
+                return Ok(Vec::new());
+            };
+            // What the index does not take has no place; the write will say so.
+            let right = |item: &Item| Some(item.vector.len()) == key.dimension();
+            if !items.iter().all(right) {
+                return Ok(Vec::new());
+            }
+            let growth = Growth::new(snapshot, key, self.shared());
+            let placed = self.shared().map(items.chunks(256).collect(), |share: &[Item]| {
+                let placed = share.iter().map(|item| Placed::from(space.place(&item.vector)));
+                Ok(placed.collect::<Vec<_>>())
+            })?;
+            let placed: Vec<Placed> = placed.into_iter().flatten().collect();
+            crate::tree::plan::Plan::new(&growth, &space, 0).leaves_of(&placed)
+        })?;
+        leaves.resize(items.len(), crate::id::NodeId::ROOT);
+        let mut placed: Vec<_> = leaves.into_iter().zip(items).collect();
+        placed.sort_by_key(|(leaf, _)| *leaf);
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (_, item) in placed {
+            if bytes + size(&item) > COMMIT && !batch.is_empty() {
+                batches.push(std::mem::take(&mut batch));
+                bytes = 0;
+            }
+            bytes += size(&item);
+            batch.push(item);
+        }
+        batches.push(batch);
+        Ok(batches)
+    }
+
+    fn report_of(&self, committed: Committed<()>) -> BulkReport {
+        let Committed { head, etag, version, .. } = committed;
+        BulkReport {
+            inserted: 0,
+            updated: 0,
+            unchanged: 0,
+            stopped: false,
+            item_count: head.item_count,
+            total_size_bytes: head.total_bytes,
+            etag,
+            version,
+        }
+    }
+}
+
+fn size(item: &Item) -> usize {
+    let contents = item.contents.as_ref().map_or(0, Vec::len);
+    OVERHEAD + item.id.len() + item.vector.len() * 4 + contents
+}
+
+/// The next items, as many as the buffer holds; at least one if there is one.
+fn take(items: &mut impl Iterator<Item = Item>) -> Vec<Item> {
+    let (mut buffer, mut bytes) = (Vec::new(), 0);
+    while bytes < BUFFER {
+        let Some(item) = items.next() else { break };
+        bytes += size(&item);
+        buffer.push(item);
+    }
+    buffer
+}
+
+/// Keeps the last item of each id, in the order of first appearance.
+fn last_of_each(items: Vec<Item>) -> Vec<Item> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(items.len());
+    let mut kept: Vec<Item> = Vec::with_capacity(items.len());
+    for item in items {
+        let place = *places.entry(item.id.clone()).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(earlier) => *earlier = item,
+            None => kept.push(item),
+        }
+    }
+    kept
+}
