@@ -319,6 +319,16 @@ impl Database {
         self.shared.engine()?.checkpoint(directory.as_ref())
     }
 
+    /// For measurements: the bytes that storage has written to logs and files, those of flushes and
+    /// compactions included, since the counting began. It begins with the first call at the latest, so
+    /// that a database which nobody measures pays nothing for it: take the difference of two calls.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn bytes_written(&self) -> Result<u64> {
+        Ok(self.shared.engine()?.bytes_written())
+    }
+
     fn find(&self, snapshot: &dyn Snapshot, name: &str) -> Result<IndexId> {
         check_name(name)?;
         let record = snapshot.get(Family::Catalog, &self.name_key(name))?;

@@ -164,5 +164,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Writes a copy of the store, as of now, into a directory that must not exist.
     fn checkpoint(&self, directory: &Path) -> Result<()>;
 
+    /// Bytes written to logs and files since the counting began, which is with the first call at the
+    /// latest: only the difference of two calls means something.
+    fn bytes_written(&self) -> u64;
+
     fn limits(&self) -> Limits;
 }

@@ -55,6 +55,7 @@ on_every_engine!(
     empty_and_large_values_come_back,
     purge_and_flush_keep_what_is_live,
     limits_are_those_given,
+    what_is_written_is_counted,
     any_sequence_of_batches_matches_a_map,
 );
 
@@ -358,6 +359,19 @@ fn purge_and_flush_keep_what_is_live(engine: &dyn Engine) {
 
 fn limits_are_those_given(engine: &dyn Engine) {
     assert_eq!(engine.limits().value, LIMITS.value);
+}
+
+fn what_is_written_is_counted(engine: &dyn Engine) {
+    engine.bytes_written();
+    let mut before = engine.bytes_written();
+    for size in [1, 1000, 100_000] {
+        commit(engine, vec![put(Family::Payload, b"key", &vec![1; size])]);
+        let after = engine.bytes_written();
+        let size = size as u64;
+        assert!((size..size + 200).contains(&(after - before)), "{size}: {before} to {after}");
+        before = after;
+    }
+    assert_eq!(engine.bytes_written(), before);
 }
 
 /// A few keys, many batches, and an ordinary map for comparison.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
@@ -17,6 +18,7 @@ type Map = BTreeMap<Vec<u8>, Arc<[u8]>>;
 #[derive(Debug)]
 pub(crate) struct Memory {
     families: RwLock<Families>,
+    written: AtomicU64,
     limits: Limits,
 }
 
@@ -53,7 +55,7 @@ impl Families {
 
 impl Memory {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { families: RwLock::default(), limits }
+        Self { families: RwLock::default(), written: AtomicU64::new(0), limits }
     }
 }
 
@@ -71,6 +73,8 @@ impl Engine for Memory {
                 return Err(Error::Conflict);
             }
         }
+        let size: usize = batch.changes.iter().map(Change::size).sum();
+        self.written.fetch_add(size as u64, Ordering::Relaxed);
         for change in batch.changes {
             match change {
                 Change::Put(family, key, value) => {
@@ -99,6 +103,10 @@ impl Engine for Memory {
 
     fn checkpoint(&self, _directory: &Path) -> Result<()> {
         Err(Error::invalid("an in-memory database has no files to checkpoint"))
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     fn limits(&self) -> Limits {

@@ -115,6 +115,10 @@ impl Engine for Tampering {
         self.memory.checkpoint(directory)
     }
 
+    fn bytes_written(&self) -> u64 {
+        self.memory.bytes_written()
+    }
+
     fn limits(&self) -> Limits {
         self.memory.limits()
     }

@@ -45,6 +45,19 @@ fn opening_again_finds_what_was_committed() {
 }
 
 #[test]
+fn flushes_and_compactions_count_as_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = create(&directory.path().join("db"));
+    let before = engine.bytes_written();
+    commit(&engine, vec![put(Family::Payload, b"key", &[1; 100_000])]);
+    let logged = engine.bytes_written();
+    engine.purge(&[b"key"]).unwrap();
+    let purged = engine.bytes_written();
+    assert!((100_000..101_000).contains(&(logged - before)));
+    assert!(purged - logged >= 200_000, "{logged} to {purged}");
+}
+
+#[test]
 fn read_only_refuses_every_write_and_needs_no_lock() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
