@@ -46,6 +46,8 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[doc(hidden)]
+pub mod bench_support;
 mod codec;
 mod commit;
 mod config;

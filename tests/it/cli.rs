@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod bench;
 mod import;
 
 use std::fs;

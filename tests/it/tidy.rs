@@ -23,7 +23,7 @@ fn layer(module: &str) -> Option<u32> {
         "commit" | "keyring" => 30,
         "handle" => 40,
         "index" => 50,
-        "query" | "delete" | "users" | "database" => 60,
+        "query" | "delete" | "users" | "database" | "bench_support" => 60,
         "lib" => 70,
         _ => return None,
     })

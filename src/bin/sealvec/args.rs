@@ -40,9 +40,9 @@ pub(crate) struct Global {
     /// Reads the key from the environment variable of this name
     #[arg(long, value_name = "NAME", global = true)]
     pub(crate) key_env: Option<String>,
-    /// Threads for queries and imports; 0 is one for each core
-    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
-    pub(crate) threads: usize,
+    /// Threads for queries and imports; 0, the default, is one for each core
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) threads: Option<usize>,
     /// Memory for cached (encrypted) blocks, such as 256M
     #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
     pub(crate) block_cache: Option<usize>,
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Users(Users),
     /// Deletes an index with everything in it; needs the index key
     Drop(Drop),
+    /// Measures an index of your vectors: recall, speed, size; needs no key
+    Bench(Bench),
 }
 
 impl Command {
@@ -96,7 +98,9 @@ impl Command {
             Self::List(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
-            Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) => None,
+            Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
+                None
+            }
         }
     }
 }
@@ -329,6 +333,50 @@ pub(crate) struct Drop {
     /// Confirms it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::BENCH)]
+#[command(group = clap::ArgGroup::new("asked").required(true).args(["queries", "holdout"]))]
+pub(crate) struct Bench {
+    /// The vectors, one a row
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) vectors: PathBuf,
+    /// The query vectors, one a row
+    #[arg(long, value_name = "Q.npy")]
+    pub(crate) queries: Option<PathBuf>,
+    /// The nearest rows of each query, nearest first; found by a plain scan if left out
+    #[arg(long, value_name = "T.npy", requires = "queries")]
+    pub(crate) truth: Option<PathBuf>,
+    /// Takes the last N rows of the vectors as queries
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) holdout: Option<u32>,
+    /// The distance
+    #[arg(long, value_parser = metrics())]
+    pub(crate) metric: Metric,
+    /// How components are stored
+    #[arg(long, default_value = "f32", value_parser = precisions())]
+    pub(crate) precision: Precision,
+    /// How many hits a query
+    #[arg(long, value_name = "K", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top_k: u32,
+    /// The efforts to search with; powers of two about the default if left out
+    #[arg(long, value_name = "N,N", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) efforts: Vec<u32>,
+    /// Searches again with this much memory for decrypted data, such as 256M
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "0")]
+    pub(crate) cache: usize,
+    /// A new directory for the database, which stays; else it is a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Few rounds of everything and at most 50 queries
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Writes one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn metrics() -> impl TypedValueParser<Value = Metric> {

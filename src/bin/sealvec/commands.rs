@@ -9,7 +9,7 @@ use crate::args::{Command, Create, Drop, Indexes, Program, Stats};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Object, Output, array, print_line, print_pairs, quote};
 use crate::session::Caller;
-use crate::{export, import, items, keys, query, users};
+use crate::{bench, export, import, items, keys, query, users};
 
 /// Runs the command.
 pub(crate) fn run(program: Program) -> Result<()> {
@@ -34,6 +34,7 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::Indexes(args) => indexes(&caller, &args),
         Command::Users(args) => users::run(&caller, &args),
         Command::Drop(args) => drop_index(&caller, &args),
+        Command::Bench(args) => bench::run(&caller, &args),
     }
 }
 

@@ -82,3 +82,18 @@ With --limit, the cursor of the next page comes on stderr (table) or as \"next\"
 Examples:
   sealvec --db db --key-file index.key list notes
   sealvec --db db --key-file index.key list notes --limit 100 --output json";
+
+pub(crate) const BENCH: &str = "\
+Makes a database under a key that is thrown away, stores the vectors without contents or metadata,
+and measures, in this order: the import; searches at every effort; a plain scan of the same vectors
+in memory, unsealed, on one thread; the price of a key with every call; get, upsert and delete.
+Searches take one thread unless --threads says more. Each is timed by itself, after a pass of all of
+them that is not. The vectors are used as they are.
+
+Peak memory is the process's, without the plain scan's copy of the vectors. --directory should be on
+the disk in question: synced writes are as fast as its fsync. The truth is an int32 array of row
+numbers with a row for each query.
+
+Examples:
+  sealvec bench --vectors v.npy --queries q.npy --truth t.npy --metric cosine
+  sealvec bench --vectors v.npy --holdout 500 --metric euclidean --efforts 8,16,32 --json";

@@ -233,7 +233,7 @@ fn absent(index: &Index<'_>, ids: &[String], items: Vec<Item>) -> Result<Vec<Ite
 }
 
 /// A bar on stderr, if somebody is looking at it.
-fn progress(what: &'static str, rows: u64) -> ProgressBar {
+pub(crate) fn progress(what: &'static str, rows: u64) -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

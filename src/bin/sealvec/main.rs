@@ -6,6 +6,7 @@
 //! descriptor or an environment variable, never from the command line, which other users can see.
 
 mod args;
+mod bench;
 mod commands;
 mod export;
 mod failure;

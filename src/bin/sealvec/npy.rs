@@ -1,7 +1,7 @@
 //! The npy format, as far as vectors need it.
 //!
 //! Read: two-dimensional little-endian float16 or float32 in C order, format versions 1.0, 2.0 and
-//! 3.0. The header is judged against the length of the file before a row is read, so a copy that
+//! 3.0; and int32 where row numbers are wanted. The header is judged against the length of the file before a row is read, so a copy that
 //! broke off, or grew, is found at once. Rows are read one at a time.
 //!
 //! Written: version 1.0 with a header of 128 bytes, whatever the shape, so that it can be written
@@ -20,11 +20,28 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const MAX_HEADER: u32 = 1 << 16;
 const WRITTEN_HEADER: usize = 128;
 
+/// How a component is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Half,
+    Single,
+    Int,
+}
+
+/// What a file may hold: type descriptors, and the words for a file that holds something else.
+struct Types(&'static [(&'static str, Kind)], &'static str);
+
+const FLOATS: Types = Types(
+    &[("<f2", Kind::Half), ("<f4", Kind::Single)],
+    "'<f2' and '<f4' are read (little-endian float16 and float32)",
+);
+const INTS: Types = Types(&[("<i4", Kind::Int)], "'<i4' is read (little-endian int32)");
+
 /// Vectors in a file.
 #[derive(Debug)]
 pub(crate) struct Vectors<R> {
     input: R,
-    half: bool,
+    kind: Kind,
     rows: u64,
     columns: usize,
     data: u64,
@@ -36,6 +53,24 @@ pub(crate) struct Vectors<R> {
 pub(crate) fn open(path: &Path) -> Result<Vectors<BufReader<File>>> {
     let file = open_file(path)?;
     Vectors::new(file).map_err(|fault| Failure::input(path, fault))
+}
+
+/// Reads a file of int32 row numbers.
+pub(crate) fn row_numbers(path: &Path) -> Result<Vec<Vec<u32>>> {
+    let read = |file| {
+        let mut rows = Vectors::with_types(file, &INTS)?;
+        let mut all = Vec::new();
+        while let Some(bytes) = rows.next_bytes()? {
+            let numbers = bytes.as_chunks().0.iter().map(|x| i32::from_le_bytes(*x).try_into());
+            let numbers: Result<Vec<u32>, _> = numbers.collect();
+            let row = all.len();
+            all.push(numbers.map_err(|_| {
+                format!("row {row} (counted from 0): has a number below 0; row numbers are wanted")
+            })?);
+        }
+        Ok(all)
+    };
+    read(open_file(path)?).map_err(|fault: String| Failure::input(path, fault))
 }
 
 /// Opens an input file, which is read twice and so cannot be a pipe.
@@ -57,12 +92,16 @@ pub(crate) fn unread(error: &io::Error) -> String {
 }
 
 impl<R: Read + Seek> Vectors<R> {
-    pub(crate) fn new(mut input: R) -> Result<Self, String> {
-        let header = read_header(&mut input)?;
+    pub(crate) fn new(input: R) -> Result<Self, String> {
+        Self::with_types(input, &FLOATS)
+    }
+
+    fn with_types(mut input: R, types: &Types) -> Result<Self, String> {
+        let header = read_header(&mut input, types)?;
         let data = input.stream_position().map_err(|error| unread(&error))?;
         let end = input.seek(SeekFrom::End(0)).map_err(|error| unread(&error))?;
-        let Header { half, rows, columns } = header;
-        let bytes = if half { 2 } else { 4 };
+        let Header { kind, rows, columns } = header;
+        let bytes = if kind == Kind::Half { 2 } else { 4 };
         let expected = columns.checked_mul(bytes).and_then(|row| row.checked_mul(rows));
         let expected = expected.and_then(|size| size.checked_add(data));
         let too_large = || format!("its header says {rows} rows of {columns}, which no file holds");
@@ -82,9 +121,10 @@ impl<R: Read + Seek> Vectors<R> {
         }
         // The file is at least as long as a row, so the buffer is no longer than the file.
         let columns = usize::try_from(columns).map_err(|_| too_large())?;
-        let length = if rows == 0 { 0 } else { columns * if half { 2 } else { 4 } };
+        let bytes = if kind == Kind::Half { 2 } else { 4 };
+        let length = if rows == 0 { 0 } else { columns * bytes };
         let row = vec![0; length];
-        let mut vectors = Self { input, half, rows, columns, data, read: 0, row };
+        let mut vectors = Self { input, kind, rows, columns, data, read: 0, row };
         vectors.rewind()?;
         Ok(vectors)
     }
@@ -105,17 +145,12 @@ impl<R: Read + Seek> Vectors<R> {
 
     /// The next row, if there is one; every component of it is finite.
     pub(crate) fn next_row(&mut self) -> Result<Option<Vec<f32>>, String> {
-        if self.read == self.rows {
-            return Ok(None);
-        }
-        let row = self.read;
-        self.input.read_exact(&mut self.row).map_err(|error| unread(&error))?;
-        self.read += 1;
-        let vector: Vec<f32> = if self.half {
-            let components = self.row.as_chunks().0.iter();
-            components.map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
+        let (row, kind) = (self.read, self.kind);
+        let Some(bytes) = self.next_bytes()? else { return Ok(None) };
+        let vector: Vec<f32> = if kind == Kind::Half {
+            bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()
         } else {
-            self.row.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
         };
         match vector.iter().position(|component| !component.is_finite()) {
             None => Ok(Some(vector)),
@@ -124,15 +159,25 @@ impl<R: Read + Seek> Vectors<R> {
             }
         }
     }
+
+    /// The next row as it is in the file.
+    fn next_bytes(&mut self) -> Result<Option<&[u8]>, String> {
+        if self.read == self.rows {
+            return Ok(None);
+        }
+        self.input.read_exact(&mut self.row).map_err(|error| unread(&error))?;
+        self.read += 1;
+        Ok(Some(&self.row))
+    }
 }
 
 struct Header {
-    half: bool,
+    kind: Kind,
     rows: u64,
     columns: u64,
 }
 
-fn read_header(input: &mut impl Read) -> Result<Header, String> {
+fn read_header(input: &mut impl Read, types: &Types) -> Result<Header, String> {
     let short = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => "is not a whole npy file: it ends in its header".to_owned(),
         _ => unread(&error),
@@ -171,21 +216,15 @@ fn read_header(input: &mut impl Read) -> Result<Header, String> {
     let text = std::str::from_utf8(&text).ok();
     let fields = text.and_then(|text| Literal(text).header());
     let (descr, fortran, shape) = fields.ok_or("has a header that is not one of a plain array")?;
-    let half = match descr {
-        "<f2" => true,
-        "<f4" => false,
-        other => {
-            return Err(format!(
-                "has type '{}'; '<f2' and '<f4' are read (little-endian float16 and float32)",
-                other.escape_default()
-            ));
-        }
+    let Types(known, read) = types;
+    let Some((_, kind)) = known.iter().find(|(name, _)| *name == descr) else {
+        return Err(format!("has type '{}'; {read}", descr.escape_default()));
     };
     if fortran {
         return Err("is in Fortran order; save it in C order (numpy.ascontiguousarray)".into());
     }
     match shape[..] {
-        [rows, columns] => Ok(Header { half, rows, columns }),
+        [rows, columns] => Ok(Header { kind: *kind, rows, columns }),
         _ => Err(format!(
             "has {} dimensions; two are read, one row a vector (numpy.atleast_2d)",
             shape.len()

@@ -46,7 +46,7 @@ impl Caller {
     }
 
     pub(crate) fn options(&self) -> Options {
-        let options = Options::new().threads(self.global.threads);
+        let options = Options::new().threads(self.global.threads.unwrap_or(0));
         match self.global.block_cache {
             Some(bytes) => options.block_cache(bytes),
             None => options,
