@@ -1,7 +1,7 @@
 # The tasks of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint doc bench quick
+.PHONY: help setup demo test lint doc bench bench-peers quick
 .NOTPARALLEL:
 
 # ccache, where it is installed, comes in through PATH: its folder of compiler
@@ -19,8 +19,8 @@ endef
 
 help: ## list these targets
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z][a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | \
-		while IFS='|' read -r name text; do printf '  %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '  %-11s %s\n' "$$name" "$$text"; done
 
 setup: ## check what the build needs; on Debian and Ubuntu install what is missing
 	@sh scripts/setup.sh
@@ -41,6 +41,15 @@ doc: setup ## build the documentation, warnings refused
 
 bench: setup ## run the benchmarks
 	$(call run,cargo bench --locked)
+
+# On data of your own: make bench-peers PEERS='--vectors v.npy --queries q.npy --truth t.npy --metric euclidean'
+PEERS := --vectors data/wordnet-5k.f16.npy --queries data/wordnet-queries-50.f16.npy \
+	--truth data/wordnet-5k-truth-top10.i32.npy --metric cosine
+
+bench-peers: setup ## recall and speed beside usearch and hnsw_rs, which do not encrypt
+	$(call run,cargo build --release --locked --bin sealvec)
+	$(call run,cargo run --release --locked --manifest-path benches/peers/Cargo.toml \
+		--target-dir target/peers -- --sealvec target/release/sealvec $(PEERS))
 
 quick: ## unit tests of the in-memory engine only; needs no RocksDB
 	$(call run,cargo test --release --no-default-features --lib --locked)
