@@ -38,7 +38,7 @@ use crate::store::key::Pseudonym;
 use crate::vector::kernels::codes::Width;
 use crate::vector::rabitq::Form;
 use crate::vector::rotation::Rotation;
-use crate::vector::{Metric, kernels};
+use crate::vector::{Metric, kernels, normalised};
 use node::{Node, Row};
 
 /// The largest dimension that has a tree; above it every search is exact.
@@ -161,15 +161,30 @@ impl Rules {
 }
 
 /// Where vectors are compared: the metric, and the rotation that codes are taken in.
+///
+/// Under the inner product, long vectors are near to every query, and partitions by distance alone mix them with the
+/// rest. So there the space has one more dimension, in which a vector `x` has the coordinate
+/// `sqrt(max(span^2 - |x|^2, 0))` and a query 0 (Bachrach et al., RecSys 2014, section 3): then the nearest vectors
+/// are those with the largest inner product. The span is about the largest length, is kept in the root, and only
+/// steers what is put where: the inner product with a query is the same whatever it is.
 pub(crate) struct Space {
     pub(crate) metric: Metric,
     rotation: Rotation,
+    /// The additional dimension, rotated; none unless the metric is the inner product.
+    axis: Option<Vec<f32>>,
     pub(crate) rules: Rules,
 }
 
 impl Space {
     pub(crate) fn new(seed: &[u8; 32], dimension: usize, metric: Metric, rules: Rules) -> Self {
-        Self { metric, rotation: Rotation::new(seed, dimension), rules }
+        if metric != Metric::InnerProduct {
+            return Self { metric, rotation: Rotation::new(seed, dimension), axis: None, rules };
+        }
+        let rotation = Rotation::new(seed, dimension + 1);
+        let (mut unit, mut axis) = (vec![0.0; dimension], Vec::new());
+        unit.push(1.0);
+        rotation.apply(&unit, &mut axis);
+        Self { metric, rotation, axis: Some(axis), rules }
     }
 
     /// The dimension of placed vectors.
@@ -185,16 +200,54 @@ impl Space {
         }
     }
 
-    /// A vector as the tree sees it: of length 1 under cosine, rotated.
+    /// A vector as the tree sees it: of length 1 under cosine, rotated; under the inner product, without its
+    /// additional coordinate.
     pub(crate) fn place(&self, vector: &[f32]) -> Vec<f32> {
         let mut placed = Vec::new();
-        if self.metric == Metric::Cosine {
-            self.rotation.apply(&crate::vector::normalised(vector), &mut placed);
-        } else {
-            self.rotation.apply(vector, &mut placed);
+        match self.metric {
+            Metric::Cosine => self.rotation.apply(&normalised(vector), &mut placed),
+            Metric::Euclidean => self.rotation.apply(vector, &mut placed),
+            Metric::InnerProduct => {
+                let mut vector = vector.to_vec();
+                vector.push(0.0);
+                self.rotation.apply(&vector, &mut placed);
+            }
         }
         placed
     }
+
+    /// Gives placed vectors the additional coordinate that goes with a span, in place of what they have.
+    fn stretch(&self, placed: &mut [f32], span: f32) {
+        let Some(axis) = &self.axis else { return };
+        let before = kernels::dot(placed, axis);
+        let square = kernels::square(placed) - f64::from(before).powi(2);
+        let after = (f64::from(span).powi(2) - square).max(0.0).sqrt();
+        let change = narrow(after) - before;
+        placed.iter_mut().zip(axis).for_each(|(x, axis)| *x += change * axis);
+    }
+
+    /// The span for these vectors: a length that one in a hundred exceeds. 0 if the metric has no use for it, or the
+    /// vectors are too few to tell.
+    fn span_of<'v>(&self, vectors: impl Iterator<Item = &'v [f32]>) -> f32 {
+        let Some(axis) = &self.axis else { return 0.0 };
+        let mut squares: Vec<f64> = vectors
+            .map(|x| (kernels::square(x) - f64::from(kernels::dot(x, axis)).powi(2)).max(0.0))
+            .collect();
+        let rank = squares.len().saturating_sub(squares.len() / 100 + 1);
+        if squares.len() < SPAN_FROM {
+            return 0.0;
+        }
+        let (_, square, _) = squares.select_nth_unstable_by(rank, f64::total_cmp);
+        narrow(square.sqrt())
+    }
+}
+
+/// Vectors that a span is estimated from, at least.
+const SPAN_FROM: usize = 64;
+
+#[expect(clippy::cast_possible_truncation, reason = "lengths of vectors fit")]
+const fn narrow(x: f64) -> f32 {
+    x as f32
 }
 
 fn squared_distance(a: &[f32], b: &[f32]) -> f32 {

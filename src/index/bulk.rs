@@ -28,7 +28,7 @@ const BUFFER: usize = 96 << 20;
 /// Bytes of items in a commit.
 const COMMIT: usize = 16 << 20;
 /// Vectors in the sample that a skeleton is made from.
-const SAMPLE: usize = 32 << 10;
+const SAMPLE: usize = 48 << 10;
 /// What an item takes besides its fields.
 const OVERHEAD: usize = 256;
 

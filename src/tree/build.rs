@@ -8,20 +8,21 @@
 
 use std::collections::BTreeSet;
 
-use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
+use super::node::{Copy, Entries, Leaf, Node, Row};
 use super::plan::{Placed, Plan, reach};
-use super::split::{branch_over, centroid_of};
+use super::split::{branch_over, centroid_of, mean};
 use super::{Home, damaged, map};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::vector::kmeans::{self, Points};
-use crate::vector::scalar::Rounded;
 
 /// Rounds of Lloyd's algorithm.
 const ROUNDS: usize = 8;
 /// More clusters than this are made in two levels.
 const FLAT: usize = 48;
+/// Rounds over all clusters, after the two levels.
+const REFINING: usize = 4;
 
 impl Plan<'_> {
     /// Makes the skeleton for about `expected` items. The tree must be empty; nothing is done if the
@@ -35,7 +36,9 @@ impl Plan<'_> {
         if leaves < 2 || expected <= rules.leaf_most {
             return Ok(());
         }
-        let members = self.clusters(sample, leaves)?;
+        self.set_span(sample);
+        let sample: Vec<Placed> = sample.iter().map(|vector| self.stretched(vector)).collect();
+        let members = self.clusters(&sample, leaves)?;
         let mut children = Entries::default();
         for members in &members {
             let centroid = centroid_of(members, members.len(), self.space)?;
@@ -50,9 +53,7 @@ impl Plan<'_> {
             level += 1;
         }
         self.adopt(&children, NodeId::ROOT)?;
-        let centroid = Rounded::round(&vec![0.0; self.space.padded()]);
-        let (parent, tag) = (NodeId::ROOT, [0; 16]);
-        let root = Branch { parent, level, centroid, tag, children };
+        let root = self.root_branch(level, children);
         self.put(NodeId::ROOT, Some(Node::Branch(root)));
         Ok(())
     }
@@ -66,7 +67,38 @@ impl Plan<'_> {
         let coarse = cluster(&all, count.isqrt());
         let share = |part: &[&Placed]| (part.len() * count).div_ceil(sample.len()).max(1);
         let fine = map(self.backing, coarse, |part| Ok(cluster(&part, share(&part))))?;
-        Ok(fine.into_iter().flatten().collect())
+        self.refine(sample, fine.into_iter().flatten().collect())
+    }
+
+    /// Runs Lloyd's algorithm over all clusters together: two levels alone leave vectors on the wrong side of the
+    /// borders of the coarse clusters.
+    fn refine<'v>(
+        &self,
+        sample: &'v [Placed],
+        mut clusters: Vec<Vec<&'v Placed>>,
+    ) -> Result<Vec<Vec<&'v Placed>>> {
+        let dimension = self.space.padded();
+        let mut centroids: Vec<f32> = clusters.iter().flat_map(|members| mean(members)).collect();
+        let share = sample.len().div_ceil(self.backing.threads()).max(1);
+        let parts: Vec<Vec<f32>> = sample
+            .chunks(share)
+            .map(|part| part.iter().flat_map(|vector| vector.iter().copied()).collect())
+            .collect();
+        for _ in 0..REFINING {
+            let around = Points::new(dimension, &centroids);
+            let assigned = map(self.backing, parts.iter().collect(), |part: &Vec<f32>| {
+                Ok(kmeans::assign(Points::new(dimension, part), around))
+            })?;
+            let nearest = assigned.iter().flat_map(|part| part.nearest.iter());
+            clusters.iter_mut().for_each(Vec::clear);
+            for (vector, cluster) in sample.iter().zip(nearest) {
+                let cluster = usize::try_from(*cluster).ok().and_then(|at| clusters.get_mut(at));
+                cluster.ok_or_else(damaged)?.push(vector);
+            }
+            kmeans::update(&mut centroids, &assigned);
+        }
+        clusters.retain(|members| !members.is_empty());
+        Ok(clusters)
     }
 
     /// Makes branches over nodes that have none yet.

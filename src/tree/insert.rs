@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::node::{Copy, Leaf, Node, Row};
+use super::node::{Copy, Node, Row};
 use super::plan::{Placed, Plan, Point};
 use super::route::Assigned;
 use super::{Home, damaged};
 use crate::error::Result;
 use crate::id::NodeId;
-use crate::vector::scalar::Rounded;
 
 impl Plan<'_> {
     /// Puts items into the tree. None of them may be in it.
@@ -21,17 +20,17 @@ impl Plan<'_> {
     }
 
     /// As [`insert`](Self::insert), leaving overfull leaves as they are for now.
-    pub(super) fn place(&mut self, points: Vec<Point>) -> Result<()> {
+    pub(super) fn place(&mut self, mut points: Vec<Point>) -> Result<()> {
         if points.is_empty() {
             return Ok(());
         }
-        for point in &points {
-            self.remember(point.row.pseudonym, &point.vector);
-        }
         if self.root()?.is_none() {
-            let zero = Rounded::round(&vec![0.0; self.space.padded()]);
-            let leaf = Leaf::empty(NodeId::ROOT, zero, self.space.rules.width);
-            self.put(NodeId::ROOT, Some(Node::Leaf(leaf)));
+            let root = Node::Leaf(self.root_leaf());
+            self.put(NodeId::ROOT, Some(root));
+        }
+        for point in &mut points {
+            point.vector = self.stretched(&point.vector);
+            self.remember(point.row.pseudonym, &point.vector);
         }
         let assigned = if let Some(Node::Leaf(_)) = self.root()? {
             let to_root = |_: &Point| Assigned { first: NodeId::ROOT, seconds: Vec::new() };

@@ -1,14 +1,14 @@
 //! Nodes: what a leaf and a branch hold, and the plaintext of their two segments.
 //!
 //! Codes segment, integers big-endian, arrays of floats little-endian:
-//! `level u8 | width u8 | parent u64 | tag 16 | dimension u16 | count u32 | scale f32 | centroid |`
-//! and then, for a leaf (level 0), `codes | add | rescale | error | norm | row tags`, one array
+//! `level u8 | width u8 | parent u64 | tag 16 | span f32 | dimension u16 | count u32 | scale f32 | centroid |`
+//! and then, for a leaf (level 0), `codes | add | rescale | error | row tags`, one array
 //! each; for a branch, `ids | scales | squares | radii | centroids`. The dimension is the padded one.
 //! A centroid is 8 bits a component with one scale, and that rounded value *is* the centroid: the
 //! entry in the parent and the one in the node are the same bytes, and codes are taken of the residual to it.
 //!
-//! Rows segment, leaves only, 64 bytes a row:
-//! `pseudonym 16 | item number u64 | version u64 | epoch u32 | parts u16 | copy u8 | 0 u8 | salt 24`.
+//! Rows segment, leaves only, 68 bytes a row:
+//! `pseudonym 16 | item number u64 | version u64 | epoch u32 | parts u16 | copy u8 | 0 u8 | salt 24 | norm f32`.
 //! With it a query finds and opens a vector without the item record. The row tag in the codes is the
 //! first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart from two
 //! items before any row is opened.
@@ -22,7 +22,7 @@ use crate::vector::rabitq::Factors;
 use crate::vector::scalar::Rounded;
 
 /// Bytes of a row in the rows segment.
-pub(crate) const ROW: usize = 64;
+pub(crate) const ROW: usize = 68;
 
 /// Which of an item's two copies a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,18 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn encode(&self, out: &mut Writer) {
+    fn encode(&self, norm: f32, out: &mut Writer) {
         out.bytes(&self.pseudonym).u64(self.number.0).u64(self.version).u32(self.epoch);
         out.u16(self.parts).u8(u8::from(self.copy == Copy::Second)).u8(0).bytes(&self.salt);
+        out.bytes(&norm.to_le_bytes());
     }
 
     /// Reads one row.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::decode_with_norm(bytes).map(|(row, _)| row)
+    }
+
+    fn decode_with_norm(bytes: &[u8]) -> Option<(Self, f32)> {
         let mut reader = Reader::new(bytes);
         let row = Self {
             pseudonym: reader.array()?,
@@ -70,8 +75,9 @@ impl Row {
             },
             salt: reader.array()?,
         };
+        let norm = f32::from_le_bytes(reader.array()?);
         reader.finish()?;
-        Some(row)
+        Some((row, norm))
     }
 
     /// What tells items apart before rows are opened.
@@ -86,6 +92,8 @@ impl Row {
 pub(crate) struct Leaf {
     pub(crate) parent: NodeId,
     pub(crate) centroid: Rounded,
+    /// Of a root; see [`Space`](super::Space). Elsewhere 0.
+    pub(crate) span: f32,
     pub(crate) width: Width,
     pub(crate) rows: Vec<Row>,
     /// One after the other, in the order of the rows.
@@ -96,7 +104,7 @@ pub(crate) struct Leaf {
 impl Leaf {
     pub(crate) fn empty(parent: NodeId, centroid: Rounded, width: Width) -> Self {
         let (rows, codes, factors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { parent, centroid, width, rows, codes, factors }
+        Self { parent, centroid, span: 0.0, width, rows, codes, factors }
     }
 
     pub(crate) fn firsts(&self) -> usize {
@@ -130,9 +138,11 @@ impl Leaf {
         Some(row)
     }
 
-    /// The largest distance of a row to the centroid.
+    /// The largest distance of a first copy to the centroid.
     pub(crate) fn radius(&self) -> f32 {
-        self.factors.iter().map(|factors| factors.norm).fold(0.0, f32::max)
+        let rows = self.rows.iter().zip(&self.factors);
+        let firsts = rows.filter(|(row, _)| row.copy == Copy::First);
+        firsts.map(|(_, factors)| factors.norm).fold(0.0, f32::max)
     }
 }
 
@@ -143,7 +153,7 @@ pub(crate) struct Entries {
     pub(crate) scales: Vec<f32>,
     /// The squared length of each centroid.
     pub(crate) squares: Vec<f32>,
-    /// No vector below the child is farther from its centroid.
+    /// No first copy below the child is farther from its centroid.
     pub(crate) radii: Vec<f32>,
     /// The components of the centroids, one centroid after the other.
     pub(crate) codes: Vec<u8>,
@@ -203,6 +213,8 @@ pub(crate) struct Branch {
     /// 1 for the parents of leaves.
     pub(crate) level: u8,
     pub(crate) centroid: Rounded,
+    /// As in a leaf.
+    pub(crate) span: f32,
     /// The start of the ETag that the leaves below were rebuilt under; zero if they never were.
     pub(crate) tag: [u8; 16],
     pub(crate) children: Entries,
@@ -231,6 +243,13 @@ impl Node {
         }
     }
 
+    pub(crate) const fn span(&self) -> f32 {
+        match self {
+            Self::Leaf(leaf) => leaf.span,
+            Self::Branch(branch) => branch.span,
+        }
+    }
+
     pub(crate) const fn parent(&self) -> NodeId {
         match self {
             Self::Leaf(leaf) => leaf.parent,
@@ -253,20 +272,22 @@ impl Node {
             Self::Leaf(leaf) => (0, leaf.width.bits(), [0; 16], leaf.rows.len()),
             Self::Branch(branch) => (branch.level, 8, branch.tag, branch.children.len()),
         };
+        let span = self.span();
         let mut out = Writer::with_capacity(HEADER + centroid.codes.len() * (count + 1));
         out.u8(level).u8(u8::try_from(width).ok()?).u64(self.parent().0).bytes(&tag);
+        out.bytes(&span.to_le_bytes());
         out.u16(u16::try_from(centroid.codes.len()).ok()?).u32(u32::try_from(count).ok()?);
         out.bytes(&centroid.scale.to_le_bytes()).bytes(&centroid.codes);
         let mut rows = Writer::with_capacity(0);
         match self {
             Self::Leaf(leaf) => {
                 rows = Writer::with_capacity(leaf.rows.len() * ROW);
-                leaf.rows.iter().for_each(|row| row.encode(&mut rows));
+                let norms = leaf.factors.iter().map(|factors| factors.norm);
+                leaf.rows.iter().zip(norms).for_each(|(row, norm)| row.encode(norm, &mut rows));
                 out.bytes(&leaf.codes);
                 put(&mut out, leaf.factors.iter().map(|factors| factors.add));
                 put(&mut out, leaf.factors.iter().map(|factors| factors.rescale));
                 put(&mut out, leaf.factors.iter().map(|factors| factors.error));
-                put(&mut out, leaf.factors.iter().map(|factors| factors.norm));
                 leaf.rows.iter().for_each(|row| {
                     out.bytes(&row.tag());
                 });
@@ -289,15 +310,17 @@ impl Node {
             NodeView::Branch(branch) => rows.is_empty().then_some(Self::Branch(branch)),
             NodeView::Leaf(view) => {
                 let (rows, rest) = rows.as_chunks::<ROW>();
-                let rows = rows.iter().map(|row| Row::decode(row)).collect::<Option<Vec<_>>>()?;
+                let rows = rows.iter().map(|row| Row::decode_with_norm(row));
+                let (rows, norm): (Vec<Row>, Vec<f32>) =
+                    rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
                 let tags = rows.iter().map(Row::tag);
                 let agree = rest.is_empty() && tags.eq(view.tags.iter().copied());
-                let norm = floats(view.norm);
                 let factors = view.add.iter().zip(&view.rescale).zip(&view.error).zip(&norm);
                 agree.then(|| {
                     Self::Leaf(Leaf {
                         parent: view.parent,
                         centroid: view.centroid,
+                        span: view.span,
                         width: view.width,
                         rows,
                         codes: view.codes.to_vec(),
@@ -326,16 +349,16 @@ pub(crate) enum NodeView<'a> {
 pub(crate) struct LeafView<'a> {
     pub(crate) parent: NodeId,
     pub(crate) centroid: Rounded,
+    pub(crate) span: f32,
     pub(crate) width: Width,
     pub(crate) codes: &'a [u8],
     pub(crate) add: Vec<f32>,
     pub(crate) rescale: Vec<f32>,
     pub(crate) error: Vec<f32>,
-    norm: &'a [u8],
     pub(crate) tags: &'a [[u8; 4]],
 }
 
-const HEADER: usize = 36;
+const HEADER: usize = 40;
 
 impl<'a> NodeView<'a> {
     /// Reads a codes segment. `None` if it is not one.
@@ -344,6 +367,7 @@ impl<'a> NodeView<'a> {
         let (level, width) = (reader.u8()?, reader.u8()?);
         let parent = NodeId(reader.u64()?);
         let tag = reader.array()?;
+        let span = f32::from_le_bytes(reader.array()?);
         let dimension = usize::from(reader.u16()?);
         let count = usize::try_from(reader.u32()?).ok()?;
         let scale = f32::from_le_bytes(reader.array()?);
@@ -355,9 +379,8 @@ impl<'a> NodeView<'a> {
             let add = floats(reader.bytes(four)?);
             let rescale = floats(reader.bytes(four)?);
             let error = floats(reader.bytes(four)?);
-            let norm = reader.bytes(four)?;
             let tags = reader.bytes(four)?.as_chunks().0;
-            Self::Leaf(LeafView { parent, centroid, width, codes, add, rescale, error, norm, tags })
+            Self::Leaf(LeafView { parent, centroid, span, width, codes, add, rescale, error, tags })
         } else {
             let ids = reader.bytes(count.checked_mul(8)?)?.as_chunks().0;
             let children = Entries {
@@ -367,7 +390,7 @@ impl<'a> NodeView<'a> {
                 radii: floats(reader.bytes(four)?),
                 codes: reader.bytes(count.checked_mul(dimension)?)?.to_vec(),
             };
-            Self::Branch(Branch { parent, level, centroid, tag, children })
+            Self::Branch(Branch { parent, level, centroid, span, tag, children })
         };
         reader.finish()?;
         Some(view)

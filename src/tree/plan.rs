@@ -10,12 +10,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::node::{Branch, Copy, Leaf, Node, Row};
+use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
 use super::{Backing, Home, Space, damaged, map};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::vector::rabitq;
+use crate::vector::scalar::Rounded;
 
 /// A placed vector.
 pub(crate) type Placed = Arc<[f32]>;
@@ -56,6 +57,8 @@ pub(crate) struct Plan<'a> {
     homes: HashMap<Pseudonym, Known>,
     vectors: HashMap<Pseudonym, Placed>,
     next: u64,
+    /// The root's span, once the root is known.
+    span: f32,
     /// Leaves that may have become too large.
     pub(super) overfull: Vec<NodeId>,
     /// Leaves that may have become too small.
@@ -75,6 +78,7 @@ impl<'a> Plan<'a> {
             homes: HashMap::new(),
             vectors: HashMap::new(),
             next: sequence.wrapping_mul(IDS_PER_COMMIT),
+            span: 0.0,
             overfull: Vec::new(),
             thinned: BTreeSet::new(),
         }
@@ -111,6 +115,9 @@ impl<'a> Plan<'a> {
         for (id, node) in missing.iter().zip(self.backing.nodes(&missing)?) {
             if node.is_none() && *id != NodeId::ROOT {
                 return Err(damaged());
+            }
+            if let (NodeId::ROOT, Some(root)) = (*id, &node) {
+                self.span = root.span();
             }
             let stored = node.is_some();
             self.slots.insert(*id, Slot { node, stored, dirty: false });
@@ -203,6 +210,48 @@ impl<'a> Plan<'a> {
         self.homes.insert(item, Known { home, changed: true });
     }
 
+    /// Takes the span from these vectors if there is none yet, and has all that is known follow it.
+    pub(super) fn set_span(&mut self, vectors: &[Placed]) {
+        if self.span > 0.0 {
+            return;
+        }
+        self.span = self.space.span_of(vectors.iter().map(|vector| &**vector));
+        let known: Vec<Pseudonym> = self.vectors.keys().copied().collect();
+        for item in known {
+            if let Some(vector) = self.vectors.remove(&item) {
+                let vector = self.stretched(&vector);
+                self.vectors.insert(item, vector);
+            }
+        }
+    }
+
+    /// A placed vector with its additional coordinate, if there is one.
+    pub(super) fn stretched(&self, vector: &Placed) -> Placed {
+        if self.span > 0.0 {
+            let mut stretched = vector.to_vec();
+            self.space.stretch(&mut stretched, self.span);
+            stretched.into()
+        } else {
+            Arc::clone(vector)
+        }
+    }
+
+    /// An empty leaf to be the root.
+    pub(super) fn root_leaf(&self) -> Leaf {
+        let leaf = Leaf::empty(NodeId::ROOT, self.zero(), self.space.rules.width);
+        Leaf { span: self.span, ..leaf }
+    }
+
+    /// A branch to be the root.
+    pub(super) fn root_branch(&self, level: u8, children: Entries) -> Branch {
+        let (parent, centroid, span) = (NodeId::ROOT, self.zero(), self.span);
+        Branch { parent, level, centroid, span, tag: [0; 16], children }
+    }
+
+    fn zero(&self) -> Rounded {
+        Rounded::round(&vec![0.0; self.space.padded()])
+    }
+
     pub(super) fn remember(&mut self, item: Pseudonym, vector: &Placed) {
         self.vectors.insert(item, Arc::clone(vector));
     }
@@ -225,6 +274,7 @@ impl<'a> Plan<'a> {
             Ok(vectors.iter().map(|vector| Arc::from(space.place(vector))).collect::<Vec<_>>())
         })?;
         for (row, vector) in missing.iter().zip(placed.into_iter().flatten()) {
+            let vector = self.stretched(&vector);
             self.vectors.insert(row.pseudonym, vector);
         }
         let all = rows.iter().map(|row| self.vectors.get(&row.pseudonym).cloned());

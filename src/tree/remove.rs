@@ -8,13 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use super::node::{Branch, Copy, Leaf, Node, Row};
+use super::node::{Branch, Copy, Node, Row};
 use super::plan::{Placed, Plan, Point};
 use super::{Home, damaged, squared_distance};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
-use crate::vector::scalar::Rounded;
 
 /// Siblings a small branch may be merged into, nearest first.
 const SIBLINGS: usize = 4;
@@ -175,14 +174,13 @@ impl Plan<'_> {
                     for grandchild in &child.children.ids {
                         self.node_mut(*grandchild)?.set_parent(NodeId::ROOT);
                     }
-                    let centroid = Rounded::round(&vec![0.0; self.space.padded()]);
-                    let root = Branch { parent: NodeId::ROOT, centroid, ..child };
+                    let Branch { level, children, tag, .. } = child;
+                    let root = Branch { tag, ..self.root_branch(level, children) };
                     self.put(NodeId::ROOT, Some(Node::Branch(root)));
                     self.put(only, None);
                 }
                 Node::Leaf(leaf) => {
-                    let zero = Rounded::round(&vec![0.0; self.space.padded()]);
-                    let root = Leaf::empty(NodeId::ROOT, zero, leaf.width);
+                    let root = self.root_leaf();
                     let vectors = self.vectors_of(&leaf.rows)?;
                     self.put(NodeId::ROOT, Some(Node::Leaf(root)));
                     self.put(only, None);

@@ -76,7 +76,8 @@ impl Plan<'_> {
     pub(crate) fn leaves_of(&mut self, points: &[Placed]) -> Result<Vec<NodeId>> {
         match self.root()? {
             Some(Node::Branch(_)) => {
-                let assigned = self.assign(points, None)?;
+                let points: Vec<Placed> = points.iter().map(|p| self.stretched(p)).collect();
+                let assigned = self.assign(&points, None)?;
                 Ok(assigned.into_iter().map(|assigned| assigned.first).collect())
             }
             Some(Node::Leaf(_)) | None => Ok(vec![NodeId::ROOT; points.len()]),

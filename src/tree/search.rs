@@ -33,10 +33,12 @@ const BATCH: usize = 128;
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
 /// The weight of the radius when leaves are ranked for an inner product.
 const ALPHA: f32 = 0.1;
+/// How many more leaves an inner product takes.
+const INNER: f32 = 2.2;
 /// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
-const SPREAD: f32 = 0.3;
+const SPREAD: f32 = 0.31;
 /// The part of RaBitQ's error bound (which is for 1.9 standard deviations) that reranking goes by.
-const CERTAINTY: f32 = 0.8;
+const CERTAINTY: f32 = 1.0;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
 /// Trees with no more leaves than this are searched whole by default.
@@ -97,7 +99,7 @@ impl Depth {
         let leaves = (self.items / LEAF).max(1) as f32;
         let wider = (self.top_k as f32 / 10.0).max(1.0).powf(0.4) * self.effort;
         // Fitted to WordNet at 5k to 160k items; see docs/design.md.
-        let base = (3.8 * leaves.log2() - 12.5).max(4.0) * wider;
+        let base = (3.0 * leaves.log2() - 9.8).max(4.0) * wider;
         let whole = (WHOLE as f32 * self.effort) as usize;
         let least = if leaves as usize <= whole { whole } else { 1 };
         match form {
@@ -107,7 +109,7 @@ impl Depth {
                 spread: SPREAD * wider.powf(0.4),
             },
             Form::Inner => {
-                let probes = least.max((base * 1.6) as usize);
+                let probes = least.max((base * INNER) as usize);
                 Probes { least: probes, most: probes, spread: 0.0 }
             }
         }

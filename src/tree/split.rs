@@ -15,7 +15,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::f32::consts::TAU;
-use std::sync::Arc;
 
 use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
 use super::plan::{Placed, Plan, reach};
@@ -49,7 +48,11 @@ impl Plan<'_> {
         let rows = leaf.rows.clone();
         let (firsts, seconds): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| row.copy == Copy::First);
-        let vectors = self.vectors_of(&firsts)?;
+        let mut vectors = self.vectors_of(&firsts)?;
+        if id == NodeId::ROOT {
+            self.set_span(&vectors);
+            vectors = self.vectors_of(&firsts)?;
+        }
         let groups = group(&vectors, self.space.rules.leaf_most);
         let count = groups.iter().max().map_or(0, |group| *group + 1);
         if count < 2 {
@@ -79,10 +82,7 @@ impl Plan<'_> {
             self.put(*node, Some(Node::Leaf(leaf)));
         }
         if id == NodeId::ROOT {
-            let zero = Rounded::round(&vec![0.0; self.space.padded()]);
-            let children = Entries::default();
-            let (parent, tag) = (NodeId::ROOT, [0; 16]);
-            let root = Branch { parent, level: 1, centroid: zero, tag, children };
+            let root = self.root_branch(1, Entries::default());
             self.put(id, Some(Node::Branch(root)));
         } else {
             self.load([above])?;
@@ -186,15 +186,13 @@ impl Plan<'_> {
                 }
             }
             let centroid = Rounded::round(&mean);
-            let branch = Branch { parent: above, level, centroid, tag, children: entries };
+            let (parent, span) = (above, 0.0);
+            let branch = Branch { parent, level, centroid, span, tag, children: entries };
             parts.push((node, Node::Branch(branch)));
         }
         if is_root {
-            let zero = Rounded::round(&vec![0.0; self.space.padded()]);
             let level = level.checked_add(1).ok_or_else(damaged)?;
-            let children = Entries::default();
-            let parent = NodeId::ROOT;
-            let root = Branch { parent, level, centroid: zero, tag: [0; 16], children };
+            let root = self.root_branch(level, Entries::default());
             self.put(NodeId::ROOT, Some(Node::Branch(root)));
         } else {
             self.load([above])?;
@@ -341,14 +339,9 @@ fn group(vectors: &[Placed], most: usize) -> Vec<usize> {
 
 /// The mean of vectors with its noise, rounded. `count` is the number of items it stands for.
 pub(super) fn centroid_of(members: &[&Placed], count: usize, space: &Space) -> Result<Rounded> {
-    let mut mean = vec![0.0; space.padded()];
-    let mut squares = 0.0;
-    // Divided before it is added up, so that the longest vectors do not overflow.
-    for member in members {
-        add(&mut mean, member);
-        squares += kernels::square(member) / members.len() as f64;
-    }
-    scale(&mut mean, members.len());
+    let mut mean = mean(members);
+    let squares: f64 =
+        members.iter().map(|member| kernels::square(member) / members.len() as f64).sum();
     let norm = space.rules.noise * squares.sqrt() as f32 / count.max(1) as f32;
     if norm > 0.0 {
         let mut noise = direction(space.padded())?;
@@ -356,6 +349,13 @@ pub(super) fn centroid_of(members: &[&Placed], count: usize, space: &Space) -> R
         add(&mut mean, &noise);
     }
     Ok(Rounded::round(&mean))
+}
+
+pub(super) fn mean(members: &[&Placed]) -> Vec<f32> {
+    let mut mean = vec![0.0; members.first().map_or(0, |member| member.len())];
+    members.iter().for_each(|member| add(&mut mean, member));
+    scale(&mut mean, members.len());
+    mean
 }
 
 /// A random unit vector: normal components (Box and Muller 1958), scaled.
@@ -409,10 +409,6 @@ pub(super) fn branch_over(
         add(&mut mean, &children.centroid(at).ok_or_else(damaged)?.expand());
     }
     scale(&mut mean, children.len());
-    Ok(Branch { parent, level, centroid: Rounded::round(&mean), tag: [0; 16], children })
-}
-
-/// Shares vectors without copying them.
-pub(super) fn shared(vector: Vec<f32>) -> Placed {
-    Arc::from(vector)
+    let centroid = Rounded::round(&mean);
+    Ok(Branch { parent, level, centroid, span: 0.0, tag: [0; 16], children })
 }

@@ -22,7 +22,7 @@ use crate::store::key::{self, Kind};
 pub(crate) const NODE_FORMAT: u8 = 1;
 
 /// Bytes of rows that are sealed together.
-pub(crate) const ROWS_PART: usize = 2048;
+pub(crate) const ROWS_PART: usize = 544;
 
 const NODE: Format = Format { what: "tree node", version: NODE_FORMAT, fault: Fault::Node };
 
