@@ -30,6 +30,7 @@ pub(crate) mod sign;
 pub(crate) mod wrap;
 
 use std::fmt;
+use std::ops::Deref;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -203,6 +204,40 @@ impl fmt::Debug for KeyContext {
 }
 
 /// Fresh bytes from the operating system. The only source of randomness in the library.
+/// Decrypted bytes. Those that outlive the operation that decrypted them are wiped on drop.
+pub(crate) struct Opened {
+    bytes: Vec<u8>,
+    wiped: bool,
+}
+
+impl Opened {
+    /// Bytes that live as long as the operation.
+    pub(crate) const fn passing(bytes: Vec<u8>) -> Self {
+        Self { bytes, wiped: false }
+    }
+
+    /// Bytes that are kept.
+    pub(crate) const fn wiped(bytes: Vec<u8>) -> Self {
+        Self { bytes, wiped: true }
+    }
+}
+
+impl Deref for Opened {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if self.wiped {
+            self.bytes.zeroize();
+        }
+    }
+}
+
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     fill_random(&mut bytes)?;

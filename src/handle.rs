@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use rayon::ThreadPool;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use crate::cache::Cache;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::id::IndexId;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pool: Option<ThreadPool>,
     locks: Mutex<HashMap<IndexId, Arc<Mutex<()>>>>,
     pub(crate) trust: Trust,
+    /// `None`: nothing decrypted is kept.
+    pub(crate) cache: Option<Cache>,
     access: Access,
     pub(crate) db_salt: [u8; 32],
     pub(crate) options: Options,
@@ -63,6 +66,7 @@ impl Shared {
             pool,
             locks: Mutex::default(),
             trust: Trust::default(),
+            cache: Some(options.plaintext_cache).filter(|bytes| *bytes > 0).map(Cache::new),
             access,
             db_salt,
             options,
@@ -85,6 +89,9 @@ impl Shared {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         let result = engine.as_deref().map_or(Ok(()), Engine::flush);
         *engine = None;
+        if let Some(cache) = &self.cache {
+            cache.clear();
+        }
         result
     }
 

@@ -40,7 +40,7 @@ use crate::handle::Shared;
 use crate::id::{ETag, IndexId, Permissions, VersionToken};
 use crate::keyring::{AnyKey, Capability, ReadKey, RootKey, Signs, View, WriteKey};
 use crate::redact::Hidden;
-use crate::store::{Durability, Limits, Snapshot};
+use crate::store::{Batch, Change, Durability, Family, Limits, Snapshot, key};
 use crate::vector::{Metric, Precision};
 
 /// A handle to one index: cheap to clone, safe from any thread.
@@ -249,9 +249,31 @@ impl Index<'_> {
         };
         let (batch, head) = key.finish(draft, commit)?;
         drop(view);
-        self.shared.commit(&*engine, self.id, head.commit.sequence, batch, durability)?;
+        let stale = self.cached_records(&batch);
+        let sequence = head.commit.sequence;
+        self.shared.commit(&*engine, self.id, sequence, batch, durability)?;
+        if let Some(cache) = &self.shared.cache {
+            cache.forget(key.current_secret()?.fingerprint(self.id), sequence, &stale);
+        }
         key.remember(&self.shared.trust, &head);
         Ok(self.committed(value, &head, true))
+    }
+
+    /// The nodes and items that a batch changes, as the plaintext cache knows them.
+    fn cached_records(&self, batch: &Batch) -> Vec<[u8; 16]> {
+        if self.shared.cache.is_none() {
+            return Vec::new();
+        }
+        let changed = batch.changes.iter().filter_map(|change| match change {
+            Change::Put(Family::Nodes, key, _) | Change::Delete(Family::Nodes, key) => {
+                key::node_of(key).map(|(node, _)| key::number_id(node.0))
+            }
+            Change::Put(Family::Items, key, _) | Change::Delete(Family::Items, key) => {
+                key::pseudonym_of(key)
+            }
+            _ => None,
+        });
+        changed.collect()
     }
 
     fn committed<T>(&self, value: T, head: &Head, changed: bool) -> Committed<T> {

@@ -48,6 +48,7 @@ struct Readme;
 
 #[doc(hidden)]
 pub mod bench_support;
+mod cache;
 mod codec;
 mod commit;
 mod config;

@@ -255,7 +255,8 @@ impl BatchQuery<'_> {
                 Some(space) => {
                     let work = queries.iter().zip(&scorers).collect();
                     let found = index.shared().map(work, |(query, scorer)| {
-                        approximate::search(snapshot, key, &space, query, scorer, &settings)
+                        let shared = index.shared();
+                        approximate::search(snapshot, key, shared, &space, query, scorer, &settings)
                     })?;
                     let (nearest, each): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                     stats = each;

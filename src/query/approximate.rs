@@ -5,6 +5,7 @@
 
 use super::{Candidate, QueryStats, Settings};
 use crate::error::{Error, Fault, Result};
+use crate::handle::Shared;
 use crate::index::{PageReader, open_item};
 use crate::keyring::ReadKey;
 use crate::store::{Family, Snapshot, key};
@@ -18,6 +19,7 @@ pub const DEFAULT_EFFORT: u32 = 16;
 pub(super) fn search(
     snapshot: &dyn Snapshot,
     key: &ReadKey,
+    shared: &Shared,
     space: &Space,
     query: &[f32],
     scorer: &Scorer,
@@ -31,7 +33,7 @@ pub(super) fn search(
         probes: settings.probes,
         items: key.head.commit.item_count,
     };
-    let pages = PageReader::new(snapshot, key);
+    let pages = PageReader::new(snapshot, key, shared)?;
     let (found, work) = search::search(&pages, space, query, scorer, &depth)?;
     let start = std::time::Instant::now();
     let candidates = name(snapshot, key, found, settings.top_k, &pages)?;

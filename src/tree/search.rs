@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::node::{Branch, NodeView, ROW, Row};
 use super::{Space, damaged};
+use crate::crypto::Opened;
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
@@ -56,11 +57,11 @@ pub(crate) trait Pages {
 }
 
 /// Opens one part of a node's rows.
-pub(crate) type OpenRows<'a> = Box<dyn Fn(usize) -> Result<Arc<Vec<u8>>> + 'a>;
+pub(crate) type OpenRows<'a> = Box<dyn Fn(usize) -> Result<Arc<Opened>> + 'a>;
 
 /// A node whose codes are open and whose rows can be.
 pub(crate) struct Page<'a> {
-    pub(crate) codes: Arc<Vec<u8>>,
+    pub(crate) codes: Arc<Opened>,
     pub(crate) rows: OpenRows<'a>,
 }
 
@@ -201,7 +202,7 @@ impl Search<'_> {
         let mut candidates = Vec::new();
         if let Some(root) = root {
             self.score(&root, 0, &mut candidates)?;
-            opened.push(root);
+            opened.push(root.rows);
         }
         for batch in leaves.chunks(BATCH) {
             for page in self.pages.pages(batch)? {
@@ -209,7 +210,7 @@ impl Search<'_> {
                 let number = u32::try_from(opened.len()).map_err(|_| damaged())?;
                 self.score(&page, number, &mut candidates)?;
                 // The codes have served; the rows may still be wanted.
-                opened.push(Page { codes: Arc::default(), rows: page.rows });
+                opened.push(page.rows);
             }
         }
         work.nodes += leaves.len() as u64;
@@ -348,7 +349,7 @@ impl Search<'_> {
     fn rerank(
         &self,
         candidates: Vec<Candidate>,
-        opened: &[Page<'_>],
+        opened: &[OpenRows<'_>],
         work: &mut Work,
     ) -> Result<Vec<Found>> {
         let (top_k, cap) = (self.depth.top_k, self.depth.cap());
@@ -426,8 +427,8 @@ fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
 
 /// Reads rows, opening each sealed part once.
 struct RowReader<'a> {
-    opened: &'a [Page<'a>],
-    parts: HashMap<(u32, u32), Arc<Vec<u8>>>,
+    opened: &'a [OpenRows<'a>],
+    parts: HashMap<(u32, u32), Arc<Opened>>,
 }
 
 impl RowReader<'_> {
@@ -439,7 +440,7 @@ impl RowReader<'_> {
             Some(plain) => Arc::clone(plain),
             None => {
                 let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
-                let plain = (self.opened.get(page).ok_or_else(damaged)?.rows)(part)?;
+                let plain = (self.opened.get(page).ok_or_else(damaged)?)(part)?;
                 self.parts.insert(key, Arc::clone(&plain));
                 plain
             }
