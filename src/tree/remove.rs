@@ -43,7 +43,9 @@ impl Plan<'_> {
             if !self.has(id) {
                 continue;
             }
-            let firsts = self.leaf(id)?.firsts();
+            // The root may have been a leaf when it was listed.
+            let Node::Leaf(leaf) = self.node(id)? else { continue };
+            let firsts = leaf.firsts();
             match id {
                 NodeId::ROOT if firsts == 0 => self.put(id, None),
                 NodeId::ROOT => {}

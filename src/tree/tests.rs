@@ -6,6 +6,7 @@
 //! ways, as `verify_tree` does. Rules are small, so that a hundred items make a tree of four levels.
 
 mod codec;
+mod hard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
