@@ -146,7 +146,7 @@ impl Plan<'_> {
         self.add_rows(by_leaf)
     }
 
-    /// Cuts a branch in two if it has too many children, and its parent in turn.
+    /// Cuts a branch in two if it has too many children, and again what is still too large, and its parent in turn.
     pub(super) fn split_branch(&mut self, id: NodeId) -> Result<()> {
         let branch = self.branch(id)?;
         if branch.children.len() <= self.space.rules.fanout_most {
@@ -209,7 +209,9 @@ impl Plan<'_> {
             self.put(node, Some(part));
             self.branch_mut(above)?.children.push(node, &centroid, radius);
         }
-        if is_root { Ok(()) } else { self.split_branch(above) }
+        self.split_branch(kept)?;
+        self.split_branch(other)?;
+        self.split_branch(above)
     }
 
     /// Step 4: moves first copies that a split left in a leaf that is not the nearest.

@@ -1,7 +1,27 @@
 //! Trees that ordinary data does not make.
 
-use super::{Random, Store, small};
+use super::{METRICS, Random, Store, small};
 use crate::vector::Metric;
+
+#[test]
+fn a_batch_that_is_larger_than_a_level() {
+    for metric in METRICS {
+        let mut random = Random(1);
+        let vectors: Vec<_> = (0..600).map(|_| random.vector(16)).collect();
+        let mut store = Store::filled(metric, small(8, 4), &vectors, 600);
+        let census = store.check().unwrap();
+        assert!(census.height >= 4, "{census:?}");
+        // And another below it.
+        let more: Vec<_> = (1000..).zip((0..600).map(|_| random.vector(16))).collect();
+        store.write(&[], &more).unwrap();
+        store.check().unwrap();
+        // All but a few go at once.
+        let gone: Vec<u64> = (3..1600).collect();
+        store.write(&gone, &[]).unwrap();
+        store.check().unwrap();
+        assert_eq!(store.items.len(), 3);
+    }
+}
 
 #[test]
 fn a_root_leaf_that_is_overwritten_and_overflows_in_one_commit() {
