@@ -8,6 +8,7 @@
 mod checker;
 mod codec;
 mod hard;
+mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
