@@ -5,6 +5,7 @@ use crate::error::{Error, Fault};
 use crate::id::NodeId;
 use crate::tree::Home;
 use crate::tree::node::{Branch, Copy, Leaf, Node};
+use crate::tree::plan::reach;
 use crate::vector::Metric;
 use crate::vector::scalar::Rounded;
 
@@ -156,7 +157,13 @@ fn parents_and_children_that_disagree() {
     breaks("the entry's centroid", edit_twig(|twig| twig.children.codes[0] ^= 1));
     breaks("the entry's scale", edit_twig(|twig| twig.children.scales[0] *= 1.01));
     breaks("the entry's square", edit_twig(|twig| twig.children.squares[0] *= 1.01));
-    breaks("the entry's radius", edit_twig(|twig| twig.children.radii[0] *= 0.99));
+    breaks("the entry's radius", |store| {
+        let (id, leaf) = leaf(store, 2);
+        edit_twig(|twig| {
+            let at = twig.children.position(id).unwrap();
+            twig.children.radii[at] = leaf.radius() * 0.999;
+        })(store);
+    });
     breaks("the radius of no number", edit_twig(|twig| twig.children.radii[0] = f32::NAN));
     breaks("the level", edit_twig(|twig| twig.level = 2));
     breaks(
@@ -180,7 +187,8 @@ fn parents_and_children_that_disagree() {
     });
     breaks("a branch's radius", |store| {
         let mut root = branch(store, NodeId::ROOT);
-        root.children.radii[0] *= 0.9;
+        let child = store.node(root.children.ids[0]);
+        root.children.radii[0] = reach(&child) * 0.999;
         store.put(NodeId::ROOT, &Node::Branch(root));
     });
 }
