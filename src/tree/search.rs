@@ -121,7 +121,8 @@ impl Depth {
         reason = "small positive numbers"
     )]
     fn cap(&self) -> usize {
-        let wanted = (40 + self.top_k.saturating_mul(2)) as f32 * self.effort.max(0.25).sqrt();
+        let wanted =
+            self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
         self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
     }
 }
@@ -358,7 +359,7 @@ impl Search<'_> {
         let mut wave = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
         let mut limit = f32::INFINITY;
         while seen.len() < cap {
-            let mut batch = Vec::with_capacity(wave);
+            let mut batch = Vec::with_capacity(wave.min(queue.len()));
             while batch.len() < wave && seen.len() < cap {
                 let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
                 let row = rows.read(next)?;

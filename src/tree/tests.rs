@@ -9,6 +9,7 @@ mod checker;
 mod codec;
 mod hard;
 mod model;
+mod searching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
