@@ -36,6 +36,9 @@ impl Plan<'_> {
             return Ok(());
         }
         let members = self.clusters(sample, leaves)?;
+        if members.len() < 2 {
+            return Ok(());
+        }
         let mut children = Entries::default();
         for members in &members {
             let centroid = centroid_of(members, members.len(), self.space)?;

@@ -182,6 +182,11 @@ impl Plan<'_> {
                     self.put(NodeId::ROOT, Some(Node::Branch(root)));
                     self.put(only, None);
                 }
+                Node::Leaf(leaf) if leaf.rows.is_empty() => {
+                    self.put(NodeId::ROOT, None);
+                    self.put(only, None);
+                    return Ok(());
+                }
                 Node::Leaf(leaf) => {
                     let zero = Rounded::round(&vec![0.0; self.space.padded()]);
                     let root = Leaf::empty(NodeId::ROOT, zero, leaf.width);

@@ -5,6 +5,7 @@
 //! remove, insert, dissolve, finish. [`Store::check`] walks the tree and compares every row with the items, both
 //! ways, as `verify_tree` does. Rules are small, so that a hundred items make a tree of four levels.
 
+mod bulk;
 mod checker;
 mod codec;
 mod hard;
