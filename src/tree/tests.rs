@@ -10,6 +10,7 @@ mod checker;
 mod codec;
 mod hard;
 mod model;
+mod recovery;
 mod searching;
 
 use std::collections::{BTreeMap, BTreeSet};
