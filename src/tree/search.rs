@@ -224,7 +224,11 @@ impl Search<'_> {
     /// The leaves to look at, nearest first, or the root if it is a leaf; and whether these are all.
     fn route(&self, work: &mut Work) -> Result<(Vec<NodeId>, Option<Page<'_>>, bool)> {
         let root = self.pages.pages(&[NodeId::ROOT])?.into_iter().next().flatten();
-        let Some(root) = root else { return Ok((Vec::new(), None, true)) };
+        let Some(root) = root else {
+            // Only an empty index has no root.
+            let empty = self.depth.items == 0;
+            return if empty { Ok((Vec::new(), None, true)) } else { Err(damaged()) };
+        };
         work.nodes += 1;
         let mut branches = match NodeView::decode(&root.codes).ok_or_else(damaged)? {
             NodeView::Leaf(_) => return Ok((Vec::new(), Some(root), true)),

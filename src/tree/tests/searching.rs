@@ -156,6 +156,9 @@ fn a_damaged_tree_is_an_error_and_no_wrong_answer() {
         store.nodes.insert(*id, node);
     }
     store.check().unwrap();
+    let root = store.nodes.remove(&NodeId::ROOT).unwrap();
+    assert_eq!(store.search_at(&vectors[0], &depth).err(), Some(fault.clone()));
+    store.nodes.insert(NodeId::ROOT, root);
     // A row that its tag does not name.
     let id = store.leaves()[0];
     let (codes, mut rows) = store.nodes[&id].clone();
