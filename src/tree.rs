@@ -27,6 +27,8 @@ mod remove;
 mod route;
 pub(crate) mod search;
 mod split;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;
 
 use std::sync::{Mutex, PoisonError};

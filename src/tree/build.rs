@@ -39,6 +39,9 @@ impl Plan<'_> {
         self.set_span(sample);
         let sample: Vec<Placed> = sample.iter().map(|vector| self.stretched(vector)).collect();
         let members = self.clusters(&sample, leaves)?;
+        if members.len() < 2 {
+            return Ok(());
+        }
         let mut children = Entries::default();
         for members in &members {
             let centroid = centroid_of(members, members.len(), self.space)?;

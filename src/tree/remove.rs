@@ -42,7 +42,9 @@ impl Plan<'_> {
             if !self.has(id) {
                 continue;
             }
-            let firsts = self.leaf(id)?.firsts();
+            // The root may have been a leaf when it was listed.
+            let Node::Leaf(leaf) = self.node(id)? else { continue };
+            let firsts = leaf.firsts();
             match id {
                 NodeId::ROOT if firsts == 0 => self.put(id, None),
                 NodeId::ROOT => {}
@@ -178,6 +180,11 @@ impl Plan<'_> {
                     let root = Branch { tag, ..self.root_branch(level, children) };
                     self.put(NodeId::ROOT, Some(Node::Branch(root)));
                     self.put(only, None);
+                }
+                Node::Leaf(leaf) if leaf.rows.is_empty() => {
+                    self.put(NodeId::ROOT, None);
+                    self.put(only, None);
+                    return Ok(());
                 }
                 Node::Leaf(leaf) => {
                     let root = self.root_leaf();

@@ -124,7 +124,8 @@ impl Depth {
         reason = "small positive numbers"
     )]
     fn cap(&self) -> usize {
-        let wanted = (40 + self.top_k.saturating_mul(2)) as f32 * self.effort.max(0.25).sqrt();
+        let wanted =
+            self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
         self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
     }
 }
@@ -226,7 +227,11 @@ impl Search<'_> {
     /// The leaves to look at, nearest first, or the root if it is a leaf; and whether these are all.
     fn route(&self, work: &mut Work) -> Result<(Vec<NodeId>, Option<Page<'_>>, bool)> {
         let root = self.pages.pages(&[NodeId::ROOT])?.into_iter().next().flatten();
-        let Some(root) = root else { return Ok((Vec::new(), None, true)) };
+        let Some(root) = root else {
+            // Only an empty index has no root.
+            let empty = self.depth.items == 0;
+            return if empty { Ok((Vec::new(), None, true)) } else { Err(damaged()) };
+        };
         work.nodes += 1;
         let mut branches = match NodeView::decode(&root.codes).ok_or_else(damaged)? {
             NodeView::Leaf(_) => return Ok((Vec::new(), Some(root), true)),
@@ -361,7 +366,7 @@ impl Search<'_> {
         let mut wave = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
         let mut limit = f32::INFINITY;
         while seen.len() < cap {
-            let mut batch = Vec::with_capacity(wave);
+            let mut batch = Vec::with_capacity(wave.min(queue.len()));
             while batch.len() < wave && seen.len() < cap {
                 let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
                 let row = rows.read(next)?;

@@ -288,8 +288,21 @@ impl Plan<'_> {
         Ok(strayed.map(|(row, _)| row.clone()).collect())
     }
 
-    /// Moves first copies from leaf to leaf and chooses their second copies anew.
-    fn relocate(&mut self, moves: Vec<(Row, NodeId, NodeId)>) -> Result<()> {
+    /// Moves first copies from leaf to leaf, while there is room, and chooses their second copies anew. A leaf that
+    /// this filled would be split in turn, and equal vectors would go from one to the next without end.
+    fn relocate(&mut self, mut moves: Vec<(Row, NodeId, NodeId)>) -> Result<()> {
+        let mut room: HashMap<NodeId, usize> = HashMap::new();
+        for (_, _, to) in &moves {
+            let left = self.space.rules.leaf_most.saturating_sub(self.leaf(*to)?.firsts());
+            room.insert(*to, left);
+        }
+        moves.retain(|(_, _, to)| match room.get_mut(to) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        });
         let items: Vec<_> = moves.iter().map(|(row, _, _)| row.pseudonym).collect();
         let homes = self.homes_of(&items)?;
         let rows: Vec<Row> = moves.iter().map(|(row, _, _)| row.clone()).collect();

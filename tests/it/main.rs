@@ -23,3 +23,4 @@ mod restored;
 mod support;
 mod tamper;
 mod tidy;
+mod tree;

@@ -1,0 +1,121 @@
+//! Skeletons and rebuilding.
+
+use super::{METRICS, Random, Store, small};
+use crate::id::NodeId;
+use crate::tree::Rules;
+use crate::tree::node::Node;
+use crate::tree::plan::Placed;
+use crate::vector::Metric;
+
+fn vectors(seed: u64, count: usize) -> Vec<Vec<f32>> {
+    let mut random = Random(seed);
+    (0..count).map(|_| random.vector(12)).collect()
+}
+
+fn skeleton(metric: Metric, rules: Rules, sample: &[Vec<f32>], expected: usize) -> Store {
+    let mut store = Store::new(metric, sample[0].len(), rules);
+    let sample: Vec<Placed> = sample.iter().map(|v| store.space.place(v).into()).collect();
+    store.plan(|plan| plan.skeleton(&sample, expected)).unwrap();
+    store
+}
+
+#[test]
+fn a_skeleton_is_sound_at_every_step_of_the_load() {
+    for metric in METRICS {
+        for (leaf_most, fanout_most, count) in [(8, 4, 900), (16, 6, 3000), (144, 64, 3000)] {
+            let vectors = vectors(1, count);
+            let mut store =
+                skeleton(metric, small(leaf_most, fanout_most), &vectors[..count / 2], count);
+            let census = store.check().unwrap();
+            assert!(census.height > 1 && census.first_copies == 0, "{census:?}");
+            let items: Vec<_> = (0..).zip(vectors).collect();
+            for items in items.chunks(count / 6) {
+                store.write(&[], items).unwrap();
+                store.check().unwrap();
+                let found = store.search(&items[0].1, 10, None);
+                store.assert_sound(&items[0].1, &found, 10);
+            }
+            // Out again, to the last.
+            for items in items.chunks(count / 5) {
+                let gone: Vec<u64> = items.iter().map(|(number, _)| *number).collect();
+                store.write(&gone, &[]).unwrap();
+                store.check().unwrap();
+            }
+            assert!(store.items.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_skeleton_of_few_or_equal_vectors() {
+    for sample in [vectors(2, 1), vectors(3, 9), vec![vec![1.0; 12]; 500], vec![vec![0.0; 12]; 9]] {
+        for expected in [0, 1, 8, 9, 30, 500, 100_000] {
+            let mut store = skeleton(Metric::Euclidean, small(8, 4), &sample, expected);
+            store.check().unwrap();
+            for (number, vector) in (0..).zip(vectors(4, 30)) {
+                store.write(&[], &[(number, vector)]).unwrap();
+                store.check().unwrap();
+            }
+            for number in 0..30 {
+                store.write(&[number], &[]).unwrap();
+                store.check().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_skeleton_that_most_items_miss() {
+    // The sample is nowhere near the items: one leaf gets them all.
+    let sample: Vec<Vec<f32>> =
+        vectors(5, 300).into_iter().map(|v| v.into_iter().map(|x| x + 100.0).collect()).collect();
+    let mut store = skeleton(Metric::Euclidean, small(8, 4), &sample, 300);
+    let items: Vec<_> = (0..).zip(vectors(6, 300)).collect();
+    store.write(&[], &items).unwrap();
+    store.check().unwrap();
+    for number in 0..300 {
+        store.write(&[number], &[]).unwrap();
+        store.check().unwrap();
+    }
+    assert!(store.items.is_empty());
+}
+
+#[test]
+fn a_tree_that_holds_something_gets_no_skeleton() {
+    let vectors = vectors(7, 40);
+    let mut store = Store::filled(Metric::Euclidean, small(8, 4), &vectors[..1], 1);
+    let sample: Vec<Placed> = vectors.iter().map(|v| store.space.place(v).into()).collect();
+    assert!(store.plan(|plan| plan.skeleton(&sample, 1000)).is_err());
+    store.check().unwrap();
+}
+
+#[test]
+fn rebuilding_marks_the_branch_and_replaces_every_leaf_below() {
+    for metric in METRICS {
+        let vectors = vectors(8, 700);
+        let mut store = Store::filled(metric, small(12, 6), &vectors, 100);
+        let mut rebuilt = 0;
+        loop {
+            let mut next = None;
+            store
+                .plan(|plan| {
+                    next = plan.twigs()?.into_iter().find(|(_, tag)| *tag != [5; 16]);
+                    Ok(())
+                })
+                .unwrap();
+            let Some((twig, _)) = next else { break };
+            let Node::Branch(branch) = store.node(twig) else { unreachable!() };
+            store.plan(|plan| plan.rebuild(twig, [5; 16])).unwrap();
+            store.check().unwrap();
+            for leaf in branch.children.ids {
+                assert!(!store.nodes.contains_key(&leaf), "{leaf:?}");
+            }
+            rebuilt += 1;
+            assert!(rebuilt < 1000, "rebuilding does not end");
+        }
+        assert!(rebuilt > 3);
+        let found = store.search(&vectors[0], 10, None);
+        store.assert_sound(&vectors[0], &found, 10);
+        assert!(store.nodes.contains_key(&NodeId::ROOT));
+    }
+}
