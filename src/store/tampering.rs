@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::memory::Memory;
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Visit};
+use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
 use crate::config::Options;
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -143,6 +143,11 @@ impl Snapshot for Watched<'_> {
     fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
         self.note(family);
         self.inner.multi_get(family, keys)
+    }
+
+    fn multi_get_pinned(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Value<'_>>>> {
+        self.note(family);
+        self.inner.multi_get_pinned(family, keys)
     }
 
     fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<()> {
