@@ -209,7 +209,8 @@ impl Plan<'_> {
             self.put(node, Some(part));
             self.branch_mut(above)?.children.push(node, &centroid, radius);
         }
-        if is_root { Ok(()) } else { self.split_branch(above) }
+        // A leaf that fell into many pieces leaves more children than two branches hold.
+        [kept, other, above].into_iter().try_for_each(|id| self.split_branch(id))
     }
 
     /// Step 4: moves first copies that a split left in a leaf that is not the nearest.
