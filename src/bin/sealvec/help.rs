@@ -82,3 +82,11 @@ With --limit, the cursor of the next page comes on stderr (table) or as \"next\"
 Examples:
   sealvec --db db --key-file index.key list notes
   sealvec --db db --key-file index.key list notes --limit 100 --output json";
+
+pub(crate) const VERIFY: &str = "\
+Reads every node of the tree and every item record: each item must be where its record says, and
+nothing else anywhere. Contents and vectors are not read. Exit code 6 says that something is damaged.
+It needs the read right.
+
+Example:
+  sealvec --db db --key-file index.key verify notes --output json";
