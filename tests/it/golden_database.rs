@@ -12,8 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sealvec::{
-    Database, Include, Index, IndexConfig, Item, Metric, Permissions, Precision, Tuning,
-    Update,
+    Database, Include, Index, IndexConfig, Item, Metric, Permissions, Precision, Tuning, Update,
 };
 use serde_json::json;
 

@@ -224,11 +224,8 @@ fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {
             let error = open(&path, small()).unwrap_err();
-            let expected = Error::UnsupportedFormat {
-                what: "database",
-                found: found.into(),
-                supported: 2,
-            };
+            let expected =
+                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 2 };
             assert_eq!(error, expected);
             let words = format!("database has format version {found}");
             assert!(error.to_string().contains(&words), "{error}");

@@ -145,7 +145,11 @@ fn a_dropped_node_is_missed() {
         world.store.put(Family::Nodes, &place, &value);
     }
     world.store.apply(vec![Change::DeletePrefix(key::nodes(world.index))]);
-    assert_eq!(world.reads_nodes(), [const { Err(NODE) }; 2], "a tree that is gone is no empty one");
+    assert_eq!(
+        world.reads_nodes(),
+        [const { Err(NODE) }; 2],
+        "a tree that is gone is no empty one"
+    );
     assert_eq!(world.as_root(|root| root.upsert(&[item(0, 1)]).err()), Some(NODE));
     assert_eq!(world.as_root(|root| root.delete(&["0"]).err()), Some(NODE));
 }

@@ -243,8 +243,9 @@ fn a_command_line_that_is_not_one() {
     }
     let help = cli.run("--help").ok();
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
-    let commands =
-        ["keygen", "create", "import", "export", "query", "get", "delete", "list", "verify", "drop"];
+    let commands = [
+        "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify", "drop",
+    ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));
     }
