@@ -66,6 +66,11 @@ fn read_nodes<'a>(
     let keys: Vec<_> = ids.iter().map(|id| key::node(key.index, *id, 0)).collect();
     let firsts = snapshot.multi_get_pinned(Family::Nodes, &keys)?;
     reads.set(reads.get() + keys.len() as u64);
+    // An index that holds items has a root.
+    let rootless = |(id, first): (&NodeId, &Option<_>)| *id == NodeId::ROOT && first.is_none();
+    if key.head.commit.item_count > 0 && ids.iter().zip(&firsts).any(rootless) {
+        return Err(Error::Integrity(Fault::Node));
+    }
     let mut further = Vec::new();
     for (id, first) in ids.iter().zip(&firsts) {
         let parts = first.as_ref().map_or(Ok(1), |first| node_parts(first))?;

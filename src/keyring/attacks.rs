@@ -9,6 +9,7 @@
 //! that has seen nothing, as after a restart.
 
 mod commits;
+mod nodes;
 mod records;
 mod tables;
 mod wraps;
@@ -19,6 +20,7 @@ use super::table::{self, Table};
 use super::*;
 use crate::commit::Operation;
 use crate::config::IndexConfig;
+use crate::crypto::sethash::{Element, SetHash};
 use crate::crypto::sign::SIGNATURE;
 use crate::crypto::{IndexKey, UserKey};
 use crate::database::Database;
@@ -211,14 +213,20 @@ impl World {
         assert_eq!(self.store.under(Family::Items, &key::items(self.index)).len(), 3);
     }
 
-    /// Whether the signed set hash is that of the item records: what a full check recomputes.
-    fn set_hash_holds(&self) -> bool {
-        let mut set = crate::crypto::sethash::SetHash::empty();
-        for (key, value) in self.store.under(Family::Items, &key::items(self.index)) {
-            set.add(&crate::crypto::sethash::Element::new(&key, &value));
+    /// The set hash of the records that are stored: what a full check recomputes.
+    fn set_hash(&self) -> SetHash {
+        let mut set = SetHash::empty();
+        for family in [Family::Items, Family::Nodes, Family::Attributes] {
+            for (key, value) in self.store.under(family, &self.index.0) {
+                set.add(&Element::new(&key, &value));
+            }
         }
-        let root = self.session(Root);
-        set.digest() == root.head.commit.set_hash
+        set
+    }
+
+    /// Whether the signed set hash is that of what is stored.
+    fn set_hash_holds(&self) -> bool {
+        self.set_hash().digest() == self.session(Root).head.commit.set_hash
     }
 }
 
@@ -236,6 +244,7 @@ fn calls(db: &Database, who: Who) -> Vec<(&'static str, Result<()>)> {
         ("query", index.query(&[0.0, 0.0]).run().map(drop)),
         ("list", index.list_ids(10, None).map(drop)),
         ("visit", index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop)),
+        ("verify_tree", index.verify_tree().map(drop)),
         ("users", index.users().map(drop)),
     ];
     // Writing calls come last; each undoes what it did if it was let.

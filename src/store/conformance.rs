@@ -43,6 +43,8 @@ macro_rules! on_every_engine {
 on_every_engine!(
     reads_find_what_was_written_in_its_family,
     multi_get_answers_in_the_order_asked,
+    pinned_values_are_those_of_multi_get,
+    pinned_values_stay_what_they_were,
     scans_visit_the_prefix_in_order_and_nothing_else,
     a_prefix_of_ff_bytes_has_an_end,
     scans_start_at_from_and_stop_when_told,
@@ -131,6 +133,55 @@ fn multi_get_answers_in_the_order_asked(engine: &dyn Engine) {
     assert_eq!(found.iter().filter(|value| value.is_some()).count(), 10);
     assert!(found.iter().take(10).all(Option::is_some));
     assert_eq!(engine.snapshot().multi_get(Family::Items, &asked), Ok(vec![None; 7]));
+}
+
+/// The same answers as of `multi_get`, which copies.
+fn pinned_values_are_those_of_multi_get(engine: &dyn Engine) {
+    let large: Vec<u8> = (0..1u32 << 14).flat_map(u32::to_be_bytes).collect();
+    for number in 0..100u8 {
+        commit(engine, vec![put(Family::Nodes, &[number], &large[..usize::from(number) * 600])]);
+    }
+    let shuffled: Vec<Vec<u8>> = [99, 3, 200, 3, 0, 255, 50].map(|key| vec![key]).into();
+    let sorted: Vec<Vec<u8>> = (90..110u8).map(|key| vec![key]).collect();
+    for on_disk in [false, true] {
+        let snapshot = engine.snapshot();
+        for asked in [&shuffled, &sorted, &sorted[15..].to_vec(), &vec![]] {
+            for family in [Family::Nodes, Family::Items] {
+                let copied = snapshot.multi_get(family, asked).unwrap();
+                let pinned = snapshot.multi_get_pinned(family, asked).unwrap();
+                let pinned = pinned.iter().map(|value| value.as_ref().map(|value| value.to_vec()));
+                assert_eq!(pinned.collect::<Vec<_>>(), copied, "on disk: {on_disk}");
+            }
+        }
+        let found = snapshot.multi_get_pinned(Family::Nodes, &shuffled).unwrap();
+        let length = |at: usize| found[at].as_ref().map(|value| value.as_ref().len());
+        assert_eq!([0, 2, 3, 4, 5].map(length), [Some(59_400), None, Some(1800), Some(0), None]);
+        drop(found);
+        drop(snapshot);
+        engine.flush().unwrap();
+    }
+}
+
+fn pinned_values_stay_what_they_were(engine: &dyn Engine) {
+    let numbered = |number: u8| vec![7, number];
+    let f = Family::Nodes;
+    commit(engine, (0..20).map(|n| put(f, &numbered(n), &[n; 5000])).collect());
+    engine.flush().unwrap();
+    let snapshot = engine.snapshot();
+    let asked: Vec<Vec<u8>> = (0..20).map(numbered).collect();
+    let held = snapshot.multi_get_pinned(f, &asked).unwrap();
+    commit(engine, (0..10).map(|n| put(f, &numbered(n), b"new")).collect());
+    commit(engine, vec![Change::DeletePrefix(vec![7])]);
+    engine.flush().unwrap();
+    engine.purge(&[&[7]]).unwrap();
+    let again = snapshot.multi_get_pinned(f, &asked).unwrap();
+    for values in [&held, &again] {
+        for (n, value) in (0u8..).zip(values) {
+            assert_eq!(value.as_ref().unwrap().as_ref(), [n; 5000]);
+        }
+    }
+    let later = engine.snapshot();
+    assert!(later.multi_get_pinned(f, &asked).unwrap().iter().all(Option::is_none));
 }
 
 fn scans_visit_the_prefix_in_order_and_nothing_else(engine: &dyn Engine) {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use super::memory::Memory;
 use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
-use crate::config::Options;
+use crate::config::{Options, Tuning};
 use crate::database::Database;
 use crate::error::{Error, Result};
 
@@ -33,7 +33,13 @@ impl Tampering {
 
     /// A database on these bytes that has seen nothing yet: a process that just started.
     pub(crate) fn open(&self) -> Database {
-        let options = Options::new().threads(1);
+        Database::with_test_engine(Box::new(self.clone()), Options::new().threads(1)).unwrap()
+    }
+
+    /// As [`open`](Self::open), with leaves of eight items and four children a branch.
+    pub(crate) fn open_with_small_nodes(&self) -> Database {
+        let tuning = Tuning { leaf_items: 8, fan_out: 4, ..Tuning::new() };
+        let options = Options::new().threads(1).tuning(tuning);
         Database::with_test_engine(Box::new(self.clone()), options).unwrap()
     }
 

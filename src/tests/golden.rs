@@ -8,6 +8,8 @@
 //! After an intended change of the format (with a new format version):
 //! `SEALVEC_BLESS=1 cargo test --release --lib golden`, and read the diff.
 
+mod nodes;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -105,7 +107,7 @@ impl Lines {
 fn golden_vectors_hold() {
     let inputs = Inputs::new();
     let mut lines = Lines::default();
-    lines.0 += "# Golden vectors of format version 1; see src/crypto/golden.rs and check.py.\n";
+    lines.0 += "# Golden vectors of the stored formats; see src/tests/golden.rs and check.py.\n";
     put_inputs(&mut lines, &inputs);
     put_derivations(&mut lines, &inputs);
     put_wraps(&mut lines, &inputs);
@@ -114,6 +116,7 @@ fn golden_vectors_hold() {
     let item = put_item(&mut lines, &inputs);
     put_set_hash(&mut lines, &inputs, &item);
     put_plain_records(&mut lines, &inputs);
+    nodes::put(&mut lines, &inputs);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/golden.txt");
     if std::env::var_os("SEALVEC_BLESS").is_some_and(|value| value == "1") {

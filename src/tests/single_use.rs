@@ -14,6 +14,7 @@ use crate::crypto::{IndexKey, KeyContext, UserKey};
 use crate::error::{Error, Result};
 use crate::id::{Permissions, UserId};
 use crate::index::{Include, Index, Item, Update};
+use crate::store::Family;
 use crate::store::tampering::Tampering;
 use crate::vector::{Metric, Precision};
 
@@ -65,7 +66,7 @@ fn the_recorder_sees_a_repeated_pair() {
 fn no_key_and_nonce_seal_twice() {
     recorder::start();
     let engine = Tampering::new();
-    let db = engine.open();
+    let db = engine.open_with_small_nodes();
     let users: Vec<(UserId, [u8; 32])> =
         (1..6).map(|n| (UserId::from_bytes(&[n; 16]).unwrap(), [n; 32])).collect();
     // Two indexes under one key, with the same ids in both.
@@ -88,6 +89,12 @@ fn no_key_and_nonce_seal_twice() {
     let (seals, distinct) = recorder::stop();
     println!("{seals} seals, {distinct} distinct pairs of key and nonce");
     assert!(seals >= SEALS, "{seals}");
+    // Nodes were among them: split, dissolved, and sealed anew with every write.
+    for index in &indexes {
+        let report = index.verify_tree().unwrap();
+        assert!(report.height >= 3 && report.leaves > 8 && report.spilled > 0, "{report:?}");
+    }
+    assert!(engine.under(Family::Nodes, &[]).len() > 20);
     assert_eq!(seals, distinct);
 }
 

@@ -39,7 +39,8 @@ impl Plan<'_> {
         let least = self.space.rules.leaf_least;
         let mut small = Vec::new();
         for id in std::mem::take(&mut self.thinned) {
-            if !self.has(id) {
+            // A root that has split since is no leaf any more.
+            if !self.has(id) || self.node(id)?.level() > 0 {
                 continue;
             }
             // The root may have been a leaf when it was listed.

@@ -309,6 +309,11 @@ impl Plan<'_> {
         let vectors = self.vectors_of(&rows)?;
         let mut by_leaf: BTreeMap<NodeId, Vec<(Row, Placed)>> = BTreeMap::new();
         for (((row, from, to), home), vector) in moves.into_iter().zip(homes).zip(vectors) {
+            // Leaves of equal vectors would overfill each other for ever.
+            let coming = by_leaf.get(&to).map_or(0, Vec::len);
+            if self.leaf(to)?.firsts() + coming >= self.space.rules.leaf_most {
+                continue;
+            }
             let home = home.ok_or_else(damaged)?;
             self.take_row(from, &row.pseudonym, Some(Copy::First))?;
             let second = home.second.filter(|second| *second != to);

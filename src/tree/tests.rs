@@ -302,9 +302,12 @@ impl Pages for Store {
             let (codes, rows) = self.nodes.get(id)?;
             let part = move |part: usize| {
                 let part = rows.chunks(ROWS_PART).nth(part).ok_or_else(damaged)?;
-                Ok(Arc::new(part.to_vec()))
+                Ok(Arc::new(crate::crypto::Opened::passing(part.to_vec())))
             };
-            Some(Page { codes: Arc::new(codes.clone()), rows: Box::new(part) })
+            Some(Page {
+                codes: Arc::new(crate::crypto::Opened::passing(codes.clone())),
+                rows: Box::new(part),
+            })
         };
         Ok(ids.iter().map(page).collect())
     }

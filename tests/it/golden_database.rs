@@ -1,6 +1,6 @@
 //! A database that an earlier build wrote still opens, with every byte of its content.
 //!
-//! `tests/fixtures/v1/db` is a checkpoint, made once and checked in; `etags.txt` beside it holds the
+//! `tests/fixtures/v2/db` is a checkpoint, made once and checked in; `etags.txt` beside it holds the
 //! ETags of its indexes, which are hashes of stored bytes. Tests work on a copy.
 //!
 //! `SEALVEC_BLESS=1 cargo test --release --test it golden_database` makes it anew. Keys and salts
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sealvec::{
-    Database, Include, Index, IndexConfig, Item, Metric, Permissions, Precision, Update,
+    Database, Include, Index, IndexConfig, Item, Metric, Permissions, Precision, Tuning, Update,
 };
 use serde_json::json;
 
@@ -22,9 +22,11 @@ use crate::support::{
 
 const TEXTS: &str = "texts";
 const HALVES: &str = "halves";
+/// An index whose tree has branches.
+const GROVE: &str = "grove";
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v2")
 }
 
 /// Three values of at most 4,096 bytes.
@@ -44,6 +46,11 @@ fn items() -> [Item; 5] {
     ]
 }
 
+fn grove() -> Vec<Item> {
+    let at = |n: u8| [f32::from(n % 8), f32::from(n / 8)];
+    (0..60).map(|n| Item::new(n.to_string(), at(n))).collect()
+}
+
 /// Makes the fixture: every kind of record, a deleted item, a revoked user, an updated item.
 fn bless() {
     let fixture = fixture();
@@ -51,7 +58,9 @@ fn bless() {
     fs::create_dir_all(&fixture).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
-    let db = Database::open(&path, small().max_value(4096)).unwrap();
+    let mut tuning = Tuning::new();
+    (tuning.leaf_items, tuning.fan_out) = (8, 8);
+    let db = Database::open(&path, small().max_value(4096).tuning(tuning)).unwrap();
     db.create_index(TEXTS, &index_key(ROOT), IndexConfig::new(Metric::Cosine)).unwrap();
     let texts = db.load_index(TEXTS, root(ROOT)).unwrap();
     texts.grant(user_id(1), &user_key(1), Permissions::READ_WRITE).unwrap();
@@ -65,8 +74,14 @@ fn bless() {
     db.create_index(HALVES, &index_key(ROOT), config).unwrap();
     let halves = db.load_index(HALVES, root(ROOT)).unwrap();
     halves.upsert(&[Item::new("half", [0.1, 65504.0])]).unwrap();
+    db.create_index(GROVE, &index_key(ROOT), IndexConfig::new(Metric::InnerProduct)).unwrap();
+    let trees = db.load_index(GROVE, root(ROOT)).unwrap();
+    for some in grove().chunks(6) {
+        trees.upsert(some).unwrap();
+    }
+    trees.delete(&["7"]).unwrap();
     let mut etags = String::new();
-    for index in [&texts, &halves] {
+    for index in [&texts, &halves, &trees] {
         let found = index.describe().unwrap();
         writeln!(etags, "{} {}", index.name(), found.etag).unwrap();
     }
@@ -104,7 +119,7 @@ fn an_old_database_opens_with_all_its_content() {
     assert!(bytes < 300_000, "it is part of every clone: {bytes}");
     let directory = tempfile::tempdir().unwrap();
     let db = open_copy(directory.path());
-    assert_eq!(db.list_indexes(&root(ROOT)).unwrap(), [HALVES, TEXTS]);
+    assert_eq!(db.list_indexes(&root(ROOT)).unwrap(), [GROVE, HALVES, TEXTS]);
     assert_eq!(db.list_indexes(&user(1, 1)).unwrap(), [TEXTS]);
     assert!(db.list_indexes(&user(2, 2)).unwrap().is_empty());
 
@@ -142,6 +157,16 @@ fn an_old_database_opens_with_all_its_content() {
     let found = halves.get(&["half"], Include::ALL).unwrap().value.remove(0).item.unwrap();
     assert_eq!(found.vector, Some(vec![0.099_975_586, 65504.0]));
     assert_eq!(halves.describe().unwrap().precision, Precision::F16);
+    let trees = db.load_index(GROVE, root(ROOT)).unwrap();
+    check_etag(&trees);
+    let report = trees.verify_tree().unwrap();
+    assert!(report.items == 59 && report.height >= 3, "{report:?}");
+    assert!(report.leaves > 8 && report.spilled > 0, "{report:?}");
+    let hits = trees.query(&[1.0, 1.0]).top_k(3).run().unwrap();
+    assert_eq!((hits[0].id.as_str(), hits[0].distance), ("55", -13.0));
+    for index in [&texts, &halves] {
+        assert_eq!(index.verify_tree().unwrap().leaves, 1);
+    }
     let users = texts.with_key(&root(ROOT)).users().unwrap();
     assert_eq!(users.iter().map(|user| user.id).collect::<Vec<_>>(), [user_id(1)]);
 }
@@ -158,6 +183,11 @@ fn an_old_database_can_be_written() {
     assert_eq!((report.item_count, report.version.sequence), (6, 9));
     texts.update("b/long", Update::new().contents("short")).unwrap();
     assert_eq!(texts.delete(&["a", "d", "gone"]).unwrap().deleted, 2);
+    assert_eq!(texts.verify_tree().unwrap().items, 4);
+    let trees = db.load_index(GROVE, root(ROOT)).unwrap();
+    trees.upsert(&grove()[..20]).unwrap();
+    trees.delete(&["30", "31", "32", "40"]).unwrap();
+    assert_eq!(trees.verify_tree().unwrap().items, 56);
     let own = texts.with_key(&root(ROOT)).grant(user_id(3), &user_key(3), Permissions::READ);
     own.unwrap();
     db.delete_index(HALVES, &root(ROOT)).unwrap();

@@ -51,6 +51,21 @@ fn calls_from_a_pool_of_the_caller_do_not_wait_for_themselves() {
     });
 }
 
+/// Leaves of equal vectors have no best place for any of them, and must not trade them for ever.
+#[test]
+fn writing_many_equal_vectors_ends() {
+    within_a_minute(|| {
+        let db = Database::in_memory_with(Options::new().threads(1)).unwrap();
+        let index = index(&db);
+        for round in 0..50 {
+            let item = |n| Item::new(format!("{round}-{n}"), [0.5, -0.5]);
+            index.upsert(&(0..20).map(item).collect::<Vec<_>>()).unwrap();
+        }
+        let tree = index.verify_tree().unwrap();
+        assert!(tree.items == 1000 && tree.leaves > 5, "{tree:?}");
+    });
+}
+
 #[test]
 fn a_visitor_may_call_while_another_thread_closes() {
     within_a_minute(|| {

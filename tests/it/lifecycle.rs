@@ -208,7 +208,7 @@ fn a_directory_that_is_not_ours_is_left_as_it_is() {
 }
 
 #[test]
-fn a_database_of_a_newer_format_is_refused_by_name_and_not_touched() {
+fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     filled(&path).close().unwrap();
@@ -218,17 +218,23 @@ fn a_database_of_a_newer_format_is_refused_by_name_and_not_touched() {
         drop(raw);
     };
     let with = |version: u8| [b"sealvec", &[version][..], &[9; 32]].concat();
-    write(&with(2));
-    let before = files(&path);
-    for open in [Database::open, Database::open_read_only] {
-        let error = open(&path, small()).unwrap_err();
-        let expected = Error::UnsupportedFormat { what: "database", found: 2, supported: 1 };
-        assert_eq!(error, expected);
-        assert!(error.to_string().contains("database has format version 2"));
+    // The one before, whose indexes have no tree, and the one that will be next.
+    for found in [1, 3] {
+        write(&with(found));
+        let before = files(&path);
+        for open in [Database::open, Database::open_read_only] {
+            let error = open(&path, small()).unwrap_err();
+            let expected =
+                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 2 };
+            assert_eq!(error, expected);
+            let words = format!("database has format version {found}");
+            assert!(error.to_string().contains(&words), "{error}");
+            assert_eq!(error.code(), "unsupported_format");
+        }
+        assert_eq!(files(&path), before);
     }
-    assert_eq!(files(&path), before);
-    let long = [&with(1)[..], &[0]].concat();
-    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x01", &with(1)[..39], &long] {
+    let long = [&with(2)[..], &[0]].concat();
+    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x02", &with(2)[..39], &long] {
         write(damaged);
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {

@@ -53,6 +53,7 @@ enum Operation {
     QueryBatch,
     ListIds,
     ForEach,
+    VerifyTree,
     Upsert,
     Update,
     Delete,
@@ -64,7 +65,7 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 16] = [
+const OPERATIONS: [Operation; 17] = [
     Operation::Describe,
     Operation::Count,
     Operation::Get,
@@ -72,6 +73,7 @@ const OPERATIONS: [Operation; 16] = [
     Operation::QueryBatch,
     Operation::ListIds,
     Operation::ForEach,
+    Operation::VerifyTree,
     Operation::Upsert,
     Operation::Update,
     Operation::Delete,
@@ -96,7 +98,8 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::Query
         | Operation::QueryBatch
         | Operation::ListIds
-        | Operation::ForEach => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
+        | Operation::ForEach
+        | Operation::VerifyTree => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
         Operation::Upsert | Operation::Update | Operation::Delete => {
             [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey]
         }
@@ -147,6 +150,7 @@ const fn method(operation: Operation) -> &'static str {
         Operation::QueryBatch => "Index::query_batch",
         Operation::ListIds => "Index::list_ids",
         Operation::ForEach => "Index::for_each",
+        Operation::VerifyTree => "Index::verify_tree",
         Operation::Upsert => "Index::upsert",
         Operation::Update => "Index::update",
         Operation::Delete => "Index::delete",
@@ -278,10 +282,16 @@ fn run(
         Operation::Describe => index.describe().map(drop),
         Operation::Count => index.count().map(drop),
         Operation::Get => index.get(&["a"], Include::ALL).map(drop),
-        Operation::Query => index.query(&vector).run().map(drop),
+        Operation::Query => {
+            let exact = index.query(&vector).exact().run_with_stats();
+            let found = index.query(&vector).run_with_stats();
+            assert_eq!(exact.as_ref().err(), found.as_ref().err());
+            found.map(drop)
+        }
         Operation::QueryBatch => index.query_batch([&vector[..]]).run().map(drop),
         Operation::ListIds => index.list_ids(10, None).map(drop),
         Operation::ForEach => index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop),
+        Operation::VerifyTree => index.verify_tree().map(drop),
         Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),
         Operation::Update => index.update("a", Update::new().contents("x")).map(drop),
         Operation::Delete => index.delete(&["a"]).map(drop),
@@ -394,6 +404,8 @@ fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> {
         ("get", Needs::Read, index.get(&[""], Include::ALL).map(drop)),
         ("query", Needs::Read, index.query(&bad).run().map(drop)),
         ("query, top_k 0", Needs::Read, index.query(&[1.0, 0.0]).top_k(0).run().map(drop)),
+        ("query, effort", Needs::Read, index.query(&[1.0, 0.0]).effort(0).run().map(drop)),
+        ("query, probes", Needs::Read, index.query(&[1.0, 0.0]).probes(0).run().map(drop)),
         ("query_batch", Needs::Read, index.query_batch([&bad[..]]).run().map(drop)),
         ("list_ids", Needs::Read, index.list_ids(0, None).map(drop)),
         ("upsert", Needs::Write, index.upsert(&[Item::new("", bad)]).map(drop)),

@@ -136,7 +136,7 @@ fn queries_agree_with_a_brute_force_under_every_metric() {
                 assert_eq!(stored.len(), count);
                 let top_k = 25;
                 let batch = index.query_batch(queries.iter().map(Vec::as_slice)).top_k(top_k);
-                let batch = batch.run().unwrap();
+                let batch = batch.exact().run().unwrap();
                 assert_eq!(batch.len(), queries.len());
                 for (query, hits) in queries.iter().zip(batch.iter()) {
                     let mut truth: Vec<(f64, &str)> = stored
@@ -152,12 +152,38 @@ fn queries_agree_with_a_brute_force_under_every_metric() {
                             assert!(error < 1e-4, "{metric} {precision}: {hit:?} {expected}");
                         }
                     }
-                    let alone = index.query(query).top_k(top_k).run().unwrap();
+                    let alone = index.query(query).top_k(top_k).exact().run().unwrap();
                     assert_eq!(&alone.value, hits);
                 }
+                assert_near(&index, &queries, &batch);
             }
         }
     }
+}
+
+/// Approximate answers are as long as the exact ones, in order and true of what they name; they may
+/// miss a little, and alone or in a batch it is the same.
+fn assert_near(index: &Index<'_>, queries: &[Vec<f32>], exact: &[Vec<Hit>]) {
+    let top_k = exact[0].len();
+    let batch = index.query_batch(queries.iter().map(Vec::as_slice)).top_k(top_k);
+    let (batch, stats) = batch.run_with_stats().unwrap();
+    assert_eq!((batch.len(), stats.len()), (queries.len(), queries.len()));
+    let mut missed = 0;
+    for ((query, hits), exact) in queries.iter().zip(&*batch).zip(exact) {
+        let everything = index.query(query).top_k(usize::MAX).run().unwrap();
+        assert_eq!(everything[..top_k], exact[..]);
+        assert_eq!(hits.len(), top_k);
+        assert!(hits.iter().all(|hit| everything.contains(hit)));
+        let in_order = |pair: &[Hit]| {
+            let order = pair[0].distance.total_cmp(&pair[1].distance);
+            order.then_with(|| pair[0].id.cmp(&pair[1].id)).is_lt()
+        };
+        assert!(hits.windows(2).all(in_order));
+        missed += exact.iter().filter(|hit| !hits.contains(hit)).count();
+        assert_eq!(index.query(query).top_k(top_k).run().unwrap().value, *hits);
+    }
+    // Random vectors are the hardest there are.
+    assert!(missed * 4 <= top_k * queries.len(), "{missed} of {} missed", top_k * queries.len());
 }
 
 #[test]
@@ -170,8 +196,13 @@ fn ties_are_broken_by_id() {
         index.upsert(&items).unwrap();
         names.sort();
         for top_k in [1, 10, 1999, 2000, 5000, usize::MAX] {
-            let hits = index.query(&[0.25, 0.75]).top_k(top_k).run().unwrap();
+            let hits = index.query(&[0.25, 0.75]).top_k(top_k).exact().run().unwrap();
             assert_eq!(ids(&hits), names[..top_k.min(2000)]);
+            // Not every one of them is compared, and those that are follow the rule.
+            let near = index.query(&[0.25, 0.75]).top_k(top_k).run().unwrap();
+            assert_eq!(near.len(), hits.len());
+            assert!(near.windows(2).all(|pair| pair[0].id < pair[1].id));
+            assert!(near[0].distance.to_bits() == hits[0].distance.to_bits());
             assert!(hits.iter().all(|hit| hit.distance.to_bits() == hits[0].distance.to_bits()));
         }
     }

@@ -10,6 +10,9 @@
 //! What may go unnoticed is in [`idle`]: commits before the last two and superseded grant tables.
 //! They are history; no answer depends on them.
 
+mod heads;
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -17,7 +20,7 @@ use std::path::PathBuf;
 use rocksdb::DB;
 use sealvec::{
     Database, Durability, Error, Include, Index, IndexConfig, Item, KeyContext, Metric, Options,
-    Permissions, Update,
+    Permissions, Tuning, Update,
 };
 
 use crate::support::{
@@ -27,9 +30,12 @@ use crate::support::{
 
 const OTHER: &str = "other";
 const OTHER_ROOT: u8 = 8;
+/// Items that have nothing but a vector.
+const MORE: u8 = 6;
 const IDS: [&str; 5] = ["a", "b", "c", "d", "missing"];
 
 const ITEM: u8 = 0x20;
+const NODE: u8 = 0x30;
 const NAME_RECORD: u8 = 0x01;
 const HEAD: u8 = 0x10;
 const COMMIT: u8 = 0x11;
@@ -41,8 +47,10 @@ const READ: u8 = 1;
 const WRITE: u8 = 2;
 
 fn options() -> Options {
+    let mut tuning = Tuning::new();
+    tuning.leaf_items = 8;
     // Values of 9,000 bytes then have three parts.
-    small().max_value(4096).durability(Durability::Buffered)
+    small().max_value(4096).durability(Durability::Buffered).tuning(tuning)
 }
 
 /// The database under attack, open below sealvec.
@@ -196,6 +204,9 @@ fn fill(db: &Database, name: &str, seed: u8) {
             Item::new("gone", [3.0, 0.5]).contents("gone"),
         ])
         .unwrap();
+    // A root and two leaves.
+    let more = |n: u8| Item::new(format!("more {n}"), [f32::from(n) - 9.0, 9.0]);
+    index.upsert(&(0..MORE).map(more).collect::<Vec<_>>()).unwrap();
     index.with_key(&user(3, 3)).delete(&["gone"]).unwrap();
     index.with_key(&user(3, 3)).upsert(&[Item::new("c", [2.0, 2.5]).contents("")]).unwrap();
     index.update("a", Update::new().contents(text(21))).unwrap();
@@ -235,6 +246,14 @@ fn read(index: &Index<'_>, answers: &mut Answers) {
                 .collect()
         }),
     ));
+    // Through the tree, and all of it.
+    answers.push((
+        "near",
+        index.query(&[1.0, 0.5]).top_k(2).run().map(|hits| {
+            hits.into_iter().map(|hit| format!("{:?}", (hit.id, hit.distance))).collect()
+        }),
+    ));
+    answers.push(("verify_tree", index.verify_tree().map(|tree| format!("{tree:?}"))));
     answers.push(("list_ids", index.list_ids(100, None).map(|page| page.ids.join(" "))));
     let mut entries = BTreeSet::new();
     let visited = index.for_each(Include::ALL, |e| {
@@ -334,7 +353,7 @@ fn no_flipped_bit_makes_a_wrong_answer_and_none_that_matters_goes_unnoticed() {
     // Every kind that is written was flipped, and noticed.
     let noticed: Vec<u8> =
         tally.iter().filter(|(_, [_, n])| *n > 0).map(|(kind, _)| *kind).collect();
-    let kinds = [0x00, 0x01, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x50, 0x51, 0x52];
+    let kinds = [0x00, 0x01, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x30, 0x50, 0x51, 0x52];
     assert_eq!(noticed, kinds);
 }
 
@@ -449,47 +468,4 @@ fn no_value_can_be_cut_or_extended() {
         scene.restore(record);
     }
     println!("{cases} shapes");
-}
-
-#[test]
-fn a_head_that_points_back_is_refused() {
-    let scene = Scene::new();
-    for record in scene.records.iter().filter(|record| record.kind() == HEAD) {
-        let latest = u64::from_be_bytes(record.value[1..].try_into().unwrap());
-        for earlier in 1..latest {
-            let value = [&record.value[..1], &earlier.to_be_bytes()[..]].concat();
-            scene.put(record, &value);
-            let what = || format!("the head is {earlier}, not {latest}");
-            assert!(scene.judge(&what, &[]), "{}", what());
-        }
-        scene.restore(record);
-    }
-}
-
-#[test]
-fn items_of_a_commit_that_was_taken_away_are_refused() {
-    let scene = Scene::new();
-    for head in scene.records.iter().filter(|record| record.kind() == HEAD) {
-        let latest = u64::from_be_bytes(head.value[1..].try_into().unwrap());
-        let value = [&head.value[..1], &(latest - 1).to_be_bytes()[..]].concat();
-        let of_index =
-            |record: &&Stored| record.kind() == COMMIT && record.key[..16] == head.key[..16];
-        let last =
-            scene.records.iter().filter(of_index).max_by_key(|record| number(record)).unwrap();
-        assert_eq!(number(last), latest);
-        scene.put(head, &value);
-        delete_raw(&scene.raw, last.family, &last.key);
-        // What only the commit knows is answered from the one before, which this version cannot
-        // tell; the item that the last commit wrote gives it away.
-        let excused = ["describe", "count", "users"];
-        assert!(scene.judge(&|| "the last commit is gone".to_owned(), &excused));
-        let answers = scene.ask();
-        let of_items = ["get", "query", "list_ids", "for_each"];
-        for question in of_items {
-            let fault = Err(Error::Integrity(sealvec::Fault::ItemRecord));
-            assert!(answers.contains(&(question, fault)), "{question}");
-        }
-        scene.restore(head);
-        scene.restore(last);
-    }
 }

@@ -92,8 +92,8 @@ def committed(prk, name, header, salt):
     return both[:32], both[32:]
 
 
-def place(kind, logical_id, version, epoch=2):
-    return u8(1) + INDEX + u32(epoch) + u8(kind) + logical_id + u64(version)
+def place(kind, logical_id, version, epoch=2, form=1):
+    return u8(form) + INDEX + u32(epoch) + u8(kind) + logical_id + u64(version)
 
 
 def single_use(purpose, at, salt):
@@ -231,7 +231,7 @@ def main():
         check(f"table.key.{part}", key(0x12, u64(5), u32(part)))
 
     # Commit.
-    body = u8(1) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
+    body = u8(2) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
     body += u8(1) + USER + u64(5) + u64(3) + u64(400) + u64(7) + u32(3) + ramp(0x22, 32)
     body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2) + ramp(0x33, 16)
     body += u64(1_700_000_000_000)
@@ -242,8 +242,8 @@ def main():
     check("commit.signature", signature)
     check("commit.key", key(0x11, u64(258)))
     stored, salt = given("commit.sealed"), ramp(0x05, 24)
-    at = place(0x11, bytes(8) + u64(258), 258)
-    assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+    at = place(0x11, bytes(8) + u64(258), 258, form=2)
+    assert stored[:37] == u8(2) + u32(2) + u64(258) + salt
     assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
 
     # Item: payload values, then the record that names them.
@@ -283,11 +283,129 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(1) + db_salt)
+    check("database.record", b"sealvec" + u8(2) + db_salt)
+
+    nodes()
 
     left = sorted(set(FILE) - CHECKED)
     assert not left, f"in golden.txt but not checked here: {left}"
     print(f"{len(CHECKED)} lines of golden.txt hold")
+
+
+# --- The partition tree ----------------------------------------------------------------------
+
+def floats(values):
+    return b"".join(struct.pack("<f", value) for value in values)
+
+
+def single(value):
+    """Rounds to f32."""
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def rotated(seed, vector):
+    size = -(-len(vector) // 64) * 64
+    window = 1 << (size.bit_length() - 1)
+    rounds = 3 if window == size else 4
+    stream = blake3(b"sealvec rotation 1", length=rounds * size // 8, key=seed)
+    half = single(0.5 ** 0.5)
+    scale = 0.5 ** (window.bit_length() // 2 if window.bit_length() % 2 else (window.bit_length() - 2) // 2)
+    if window.bit_length() % 2 == 0:
+        scale = single(scale * half)
+    x = list(vector) + [0.0] * (size - len(vector))
+    for number in range(rounds):
+        first = 0 if number % 2 == 0 else size - window
+        for i in range(size):
+            bit = number * size + i
+            sign = -1.0 if stream[bit // 8] >> bit % 8 & 1 else 1.0
+            x[i] = single(x[i] * sign * (scale if first <= i < first + window else 1.0))
+        apart = 1
+        while apart < window:
+            for i in range(first, first + window):
+                if not (i - first) & apart:
+                    a, b = x[i], x[i + apart]
+                    x[i], x[i + apart] = single(a + b), single(a - b)
+            apart *= 2
+        if window < size:
+            for i in range(size // 2):
+                a, b = x[i], x[i + size // 2]
+                x[i] = single(single(a + b) * half)
+                x[i + size // 2] = single(single(a - b) * half)
+    return floats(x)
+
+
+def packed(bits, values):
+    """Blocks of 64 components; byte j of a block holds those of the table in docs/format.md."""
+    out = b""
+    for start in range(0, len(values), 64):
+        block = values[start:start + 64]
+        for j in range(8 * bits):
+            if bits == 1:
+                held = block[8 * j:8 * j + 8]
+            else:
+                held = block[j::8 * bits]
+            out += u8(sum((value & (1 << bits) - 1) << bits * n for n, value in enumerate(held)))
+    return out
+
+
+def centroid(first):
+    return bytes(1 + (7 * i + first) % 255 for i in range(128))
+
+
+def nodes():
+    seed = hmac.new(NAME_SECRET, label("rotation"), hashlib.sha256).digest()
+    check("rotation_seed", seed)
+    check("fingerprint", expand(READ_SECRET, label("cache") + INDEX, 16))
+    check("rotated.3", rotated(seed, [0.5, -1.25, 3.0]))
+    check("rotated.130", rotated(seed, [(i % 7 - 3) / 4 for i in range(130)]))
+    for bits in [1, 2, 4, 8]:
+        check(f"code.{bits}", packed(bits, [i * 3 // 2 for i in range(128)]))
+
+    codes = u8(0) + u8(2) + u64(3) + bytes(16) + u16(128) + u32(2) + floats([0.25]) + centroid(5)
+    codes += packed(2, [i * 3 // 2 for i in range(128)]) + packed(2, [i * 2 for i in range(128)])
+    codes += floats([0.5, 1.5]) + floats([-0.0, -1.0]) + floats([0.125, 0.125]) + floats([2.0, 3.0])
+    codes += ramp(0x70, 4) + ramp(0x71, 4)
+    rows = b""
+    for n in [0, 1]:
+        rows += ramp(0x70 + n, 16) + u64(6 + n) + u64(258) + u32(2) + u16(1 + n) + u8(n) + u8(0)
+        rows += ramp(0x30 + n, 24)
+    check("leaf.codes", codes)
+    check("leaf.rows", rows)
+    branch = u8(1) + u8(8) + u64(0) + ramp(0x90, 16) + u16(128) + u32(3) + floats([0.0625]) + centroid(9)
+    children = [258, 4, 5]
+    branch += b"".join(u64(child) for child in children) + floats([0.5] * 3)
+    squares = [sum((0.5 * (byte - 128)) ** 2 for byte in centroid(child)) for child in children]
+    branch += floats(squares) + floats([3.0, float("inf"), 0.0])
+    branch += b"".join(centroid(child) for child in children)
+    check("branch.codes", branch)
+
+    at = place(0x30, bytes(8) + u64(258), 258)
+    check("node.place", at)
+    check("single_use.node", single_use("node", at, SALT))
+    long = bytes(i % 251 for i in range(2100))
+    for name, node, salt, codes, rows, limit in [
+        ("leaf", 258, ramp(0x08, 24), codes, rows, 65536),
+        ("branch", 3, ramp(0x09, 24), branch, b"", 65536),
+        ("cut", 7, ramp(0x0A, 24), codes, long, 700),
+    ]:
+        values = parts(f"node.{name}")
+        for part, value in enumerate(values):
+            assert value[0] == 1 and len(value) <= limit
+            assert part + 1 == len(values) or len(value) == limit
+            check(f"node.{name}.key.{part}", key(0x30, u64(node), u32(part)))
+        at = place(0x30, bytes(8) + u64(node), 258)
+        lengths = u32(len(codes)) + u32(len(rows))
+        whole = values[0] + b"".join(value[1:] for value in values[1:])
+        assert whole[:47] == u8(1) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
+        cipher, aad = AESGCM(single_use("node", at, salt)), at + u16(len(values)) + lengths
+        end = 47 + len(codes) + 16
+        assert cipher.decrypt(nonce(1, 0, True), whole[47:end], aad) == codes
+        opened, count = b"", -(-len(rows) // 2048)
+        for part in range(count):
+            last = part + 1 == count
+            start, end = end, end + (len(rows) - 2048 * part if last else 2048) + 16
+            opened += cipher.decrypt(nonce(2, part, last), whole[start:end], aad)
+        assert opened == rows and end == len(whole), name
 
 
 def element(record_key, value):
@@ -301,11 +419,11 @@ def add(state, other):
     return [(a + b) % 65536 for a, b in zip(state, other)]
 
 
-# --- BLAKE3, hash and derive-key modes, after section 5.1 of its paper ------------------------
+# --- BLAKE3, hash, keyed and derive-key modes, after section 5.1 of its paper ------------------------
 
 IV = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19]
 PERMUTATION = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8]
-CHUNK_START, CHUNK_END, PARENT, ROOT, CONTEXT, MATERIAL = 1, 2, 4, 8, 32, 64
+CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED, CONTEXT, MATERIAL = 1, 2, 4, 8, 16, 32, 64
 MIXES = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
          (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
 
@@ -345,8 +463,10 @@ def tree(key_words, data, counter, mode):
     return key_words, struct.pack("<16I", *words), 0, 64, mode | PARENT
 
 
-def blake3(data, length=32, context=None):
+def blake3(data, length=32, context=None, key=None):
     key_words, mode = IV, 0
+    if key is not None:
+        key_words, mode = list(struct.unpack("<8I", key)), KEYED
     if context is not None:
         derived = squeeze(tree(IV, context, 0, CONTEXT), 32)
         key_words, mode = list(struct.unpack("<8I", derived)), MATERIAL

@@ -76,6 +76,8 @@ pub(crate) enum Command {
     List(List),
     /// Shows what an index is and how much it holds
     Stats(Stats),
+    /// Checks the search tree of an index against its items
+    Verify(Verify),
     /// Lists the indexes that the key opens
     Indexes(Indexes),
     /// Grants and revokes the rights of users; needs the index key
@@ -97,6 +99,7 @@ impl Command {
             Self::Get(args) | Self::Delete(args) => args.acting.user_id,
             Self::List(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
+            Self::Verify(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
             Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
                 None
@@ -261,6 +264,18 @@ pub(crate) struct Stats {
     /// The name of the index
     pub(crate) name: String,
     /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::VERIFY)]
+pub(crate) struct Verify {
+    /// The name of the index
+    pub(crate) name: String,
+    /// How the report is written
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Format,
     #[command(flatten)]

@@ -5,7 +5,7 @@
 
 use sealvec::{Database, IndexConfig};
 
-use crate::args::{Command, Create, Drop, Indexes, Program, Stats};
+use crate::args::{Command, Create, Drop, Indexes, Program, Stats, Verify};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Object, Output, array, print_line, print_pairs, quote};
 use crate::session::Caller;
@@ -31,6 +31,7 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::Delete(args) => items::delete(&caller, &args),
         Command::List(args) => items::list(&caller, &args),
         Command::Stats(args) => stats(&caller, &args),
+        Command::Verify(args) => verify(&caller, &args),
         Command::Indexes(args) => indexes(&caller, &args),
         Command::Users(args) => users::run(&caller, &args),
         Command::Drop(args) => drop_index(&caller, &args),
@@ -83,6 +84,28 @@ fn stats(caller: &Caller, args: &Stats) -> Result<()> {
             ("etag", found.etag.to_string()),
             ("version token", found.version.to_string()),
             ("permissions", found.permissions.to_string()),
+        ]),
+    }
+}
+
+fn verify(caller: &Caller, args: &Verify) -> Result<()> {
+    let report = caller.reading(&args.name)?.verify_tree()?.value;
+    match args.output {
+        Format::Json => print_line(
+            &Object::new()
+                .field("height", report.height)
+                .field("leaves", report.leaves)
+                .field("branches", report.branches)
+                .field("items", report.items)
+                .field("spilled", report.spilled)
+                .end(),
+        ),
+        Format::Table => print_pairs(&[
+            ("height", report.height.to_string()),
+            ("leaves", report.leaves.to_string()),
+            ("branches", report.branches.to_string()),
+            ("items", report.items.to_string()),
+            ("in two leaves", report.spilled.to_string()),
         ]),
     }
 }

@@ -97,3 +97,11 @@ numbers with a row for each query.
 Examples:
   sealvec bench --vectors v.npy --queries q.npy --truth t.npy --metric cosine
   sealvec bench --vectors v.npy --holdout 500 --metric euclidean --efforts 8,16,32 --json";
+
+pub(crate) const VERIFY: &str = "\
+Reads every node of the tree and every item record: each item must be where its record says, and
+nothing else anywhere. Contents and vectors are not read. Exit code 6 says that something is damaged.
+It needs the read right.
+
+Example:
+  sealvec --db db --key-file index.key verify notes --output json";

@@ -231,11 +231,8 @@ fn an_item_resealed_by_a_reader_shows_in_the_set_hash_only() {
     assert_eq!(world.contents("a"), Ok(Some(b"forged".to_vec())));
     assert!(!world.set_hash_holds());
     // Not even with a state of her own making: the next write refuses it.
-    let mut set = crate::crypto::sethash::SetHash::empty();
-    for (key, value) in world.store.under(Family::Items, &key::items(world.index)) {
-        set.add(&crate::crypto::sethash::Element::new(&key, &value));
-    }
-    world.store.put(Family::Catalog, &key::set_hash(world.index), &commit::set_value(&set));
+    let set = commit::set_value(&world.set_hash());
+    world.store.put(Family::Catalog, &key::set_hash(world.index), &set);
     writes_are_refused(&world);
 }
 
@@ -264,7 +261,7 @@ fn a_changed_set_hash_state_refuses_the_next_write_and_no_read() {
     let honest = world.store.get(Family::Catalog, &state_key).unwrap();
     let mut flipped = honest.clone();
     flipped[1000] ^= 1;
-    let empty = commit::set_value(&crate::crypto::sethash::SetHash::empty());
+    let empty = commit::set_value(&SetHash::empty());
     for bad in [&flipped[..], &empty, &honest[..honest.len() - 1], &honest[..1], &[]] {
         world.store.put(Family::Catalog, &state_key, bad);
         writes_are_refused(&world);

@@ -204,12 +204,12 @@ fn a_newer_format_is_refused_by_readers_and_writers() {
     let cli = Cli::with_notes();
     let families = ["default", "catalog", "items", "nodes", "attributes", "payload"];
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), cli.path("db"), families).unwrap();
-    let record = [&b"sealvec"[..], &[2], &[7; 32]].concat();
+    let record = [&b"sealvec"[..], &[3], &[7; 32]].concat();
     db.put_cf(db.cf_handle("catalog").unwrap(), [0; 17], record).unwrap();
     drop(db);
     for command in ["stats notes", "delete notes a", "create more --metric cosine"] {
         let said = cli.owner(command).fails(6);
-        assert!(said.contains("version 2"), "{said}");
+        assert!(said.contains("version 3"), "{said}");
     }
 }
 
@@ -243,8 +243,9 @@ fn a_command_line_that_is_not_one() {
     }
     let help = cli.run("--help").ok();
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
-    let commands =
-        ["keygen", "create", "import", "export", "query", "get", "delete", "list", "drop"];
+    let commands = [
+        "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify", "drop",
+    ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{Cli, npy, npy_with};
+use super::{ALICE, BOB, Cli, npy, npy_with};
 
 /// An index of the numbers 0 to 9, on a line.
 fn numbers() -> Cli {
@@ -116,6 +116,42 @@ fn stats_say_what_the_index_is() {
     assert_ne!(stats["etag"], empty["etag"]);
     let text = cli.owner("stats notes").ok();
     assert!(text.contains("items          1\n"), "{text}");
+}
+
+#[test]
+fn verify_reports_the_tree_and_fails_on_a_damaged_one() {
+    let cli = Cli::new();
+    cli.owner("create notes --metric euclidean").ok();
+    let empty = cli.owner("verify notes --output json").ok();
+    assert_eq!(empty, "{\"height\":0,\"leaves\":0,\"branches\":0,\"items\":0,\"spilled\":0}\n");
+    let rows: Vec<[f32; 2]> = (0u8..=255).map(|n| [n.into(), (n % 16).into()]).collect();
+    cli.write("rows.npy", npy(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>()));
+    cli.owner("import notes --vectors rows.npy").ok();
+    let report = cli.owner("verify notes --output json").json();
+    assert_eq!((&report["height"], &report["items"]), (&json!(2), &json!(256)));
+    assert_eq!(report["branches"], 1);
+    assert!(cli.owner("verify notes").ok().contains("items          256\n"));
+
+    // A reader may ask; who may only write, or has the wrong key, may not.
+    for (id, rights, code) in [(ALICE, "read", 0), (BOB, "write", 3)] {
+        cli.run(&format!("keygen --out {id}.key")).ok();
+        let grant = format!("users grant notes --user-id {id} --user-key-file {id}.key");
+        cli.owner(&format!("{grant} --permissions {rights}")).ok();
+        let run = cli.user(id, &format!("{id}.key"), "verify notes --output json");
+        assert_eq!(run.code, code, "{}", run.err);
+    }
+    cli.user(ALICE, &format!("{BOB}.key"), "verify notes").fails(3);
+    cli.owner("verify nowhere").fails(4);
+
+    let path = cli.path("db");
+    let raw = crate::support::open_raw(&path);
+    let nodes = crate::support::records(&raw).into_iter().filter(|record| record.kind() == 0x30);
+    let leaf = nodes.last().unwrap();
+    crate::support::delete_raw(&raw, leaf.family, &leaf.key);
+    drop(raw);
+    let said = cli.owner("verify notes").fails(6);
+    assert!(said.contains("node of the partition tree"), "{said}");
+    assert_eq!(cli.owner("stats notes --output json").json()["item_count"], 256);
 }
 
 #[test]
