@@ -138,9 +138,9 @@ impl World {
                     // An earlier one may have merged it away.
                     if self.store.nodes.contains_key(&twig) {
                         self.store
-                            .plan(|plan| match plan.twigs()?.iter().any(|(id, _)| *id == twig) {
-                                true => plan.rebuild(twig, [8; 16]),
-                                false => Ok(()),
+                            .plan(|plan| {
+                                let is_there = plan.twigs()?.iter().any(|(id, _)| *id == twig);
+                                if is_there { plan.rebuild(twig, [8; 16]) } else { Ok(()) }
                             })
                             .unwrap();
                         self.store.check().unwrap();

@@ -115,6 +115,11 @@ fn recoveries(noise: f32) -> Vec<[f32; 3]> {
     out
 }
 
+fn mean(found: &[[f32; 3]], at: usize) -> f32 {
+    let count = f32::from(u16::try_from(found.len()).unwrap());
+    found.iter().map(|found| found[at]).sum::<f32>() / count
+}
+
 #[test]
 fn an_exact_mean_gives_the_vector_back() {
     let vectors = embeddings(200);
@@ -130,7 +135,7 @@ fn an_exact_mean_gives_the_vector_back() {
 fn without_noise_a_stored_centroid_gives_most_of_it_back() {
     // Rounding is an error of a hundredth of the centroid's length, times the number of members.
     let found = recoveries(0.0);
-    let mean = |at: usize| found.iter().map(|found| found[at]).sum::<f32>() / found.len() as f32;
+    let mean = |at: usize| mean(&found, at);
     println!("without noise: {} {} {}", mean(0), mean(1), mean(2));
     assert!(mean(0) > 0.8 && mean(1) > 0.7, "{} {}", mean(0), mean(1));
     assert!(found.iter().any(|found| found[0] > 0.95));
@@ -141,7 +146,7 @@ fn with_noise_it_does_not() {
     assert_eq!(Tuning::new().noise.to_bits(), 3.0_f32.to_bits());
     let found = recoveries(Tuning::new().noise);
     let most = |at: usize| found.iter().map(|found| found[at]).fold(f32::MIN, f32::max);
-    let mean = |at: usize| found.iter().map(|found| found[at]).sum::<f32>() / found.len() as f32;
+    let mean = |at: usize| mean(&found, at);
     println!("with noise: at most {} {} {}", most(0), most(1), most(2));
     println!("with noise: mean {} {} {}", mean(0), mean(1), mean(2));
     assert!(found.len() > 30);

@@ -92,10 +92,17 @@ fn most_neighbours_are_found_and_nearly_all_when_every_leaf_is_read() {
 fn what_ties_with_the_last_is_found_too() {
     let vectors: Vec<_> = (0..60_u8).map(|n| vec![f32::from(n / 6), 0.0, 1.0]).collect();
     let store = Store::filled(Metric::Euclidean, small(8, 4), &vectors, 60);
+    let query = [0.0, 0.0, 1.0];
+    // So many that all are compared.
+    for top_k in 41..=60 {
+        let found = store.search(&query, top_k, Some(usize::MAX));
+        store.assert_sound(&query, &found, top_k);
+        assert_eq!(found.len(), top_k.next_multiple_of(6));
+    }
     for top_k in [1, 5, 6, 7, 12] {
-        let found = store.search(&[0.0, 0.0, 1.0], top_k, None);
-        store.assert_sound(&[0.0, 0.0, 1.0], &found, top_k);
-        assert_eq!(found.len() % 6, 0, "{top_k}");
+        let found = store.search(&query, top_k, None);
+        store.assert_sound(&query, &found, top_k);
+        assert!(found[top_k - 1..].iter().all(|(d, _)| *d <= found[top_k - 1].0));
     }
 }
 
