@@ -361,17 +361,17 @@ def nodes():
     for bits in [1, 2, 4, 8]:
         check(f"code.{bits}", packed(bits, [i * 3 // 2 for i in range(128)]))
 
-    codes = u8(0) + u8(2) + u64(3) + bytes(16) + u16(128) + u32(2) + floats([0.25]) + centroid(5)
+    codes = u8(0) + u8(2) + u64(3) + bytes(16) + floats([0.0]) + u16(128) + u32(2) + floats([0.25]) + centroid(5)
     codes += packed(2, [i * 3 // 2 for i in range(128)]) + packed(2, [i * 2 for i in range(128)])
-    codes += floats([0.5, 1.5]) + floats([-0.0, -1.0]) + floats([0.125, 0.125]) + floats([2.0, 3.0])
+    codes += floats([0.5, 1.5]) + floats([-0.0, -1.0]) + floats([0.125, 0.125])
     codes += ramp(0x70, 4) + ramp(0x71, 4)
     rows = b""
     for n in [0, 1]:
         rows += ramp(0x70 + n, 16) + u64(6 + n) + u64(258) + u32(2) + u16(1 + n) + u8(n) + u8(0)
-        rows += ramp(0x30 + n, 24)
+        rows += ramp(0x30 + n, 24) + floats([2.0 + n])
     check("leaf.codes", codes)
     check("leaf.rows", rows)
-    branch = u8(1) + u8(8) + u64(0) + ramp(0x90, 16) + u16(128) + u32(3) + floats([0.0625]) + centroid(9)
+    branch = u8(1) + u8(8) + u64(0) + ramp(0x90, 16) + floats([0.5]) + u16(128) + u32(3) + floats([0.0625]) + centroid(9)
     children = [258, 4, 5]
     branch += b"".join(u64(child) for child in children) + floats([0.5] * 3)
     squares = [sum((0.5 * (byte - 128)) ** 2 for byte in centroid(child)) for child in children]
@@ -400,10 +400,10 @@ def nodes():
         cipher, aad = AESGCM(single_use("node", at, salt)), at + u16(len(values)) + lengths
         end = 47 + len(codes) + 16
         assert cipher.decrypt(nonce(1, 0, True), whole[47:end], aad) == codes
-        opened, count = b"", -(-len(rows) // 2048)
+        opened, count = b"", -(-len(rows) // 544)
         for part in range(count):
             last = part + 1 == count
-            start, end = end, end + (len(rows) - 2048 * part if last else 2048) + 16
+            start, end = end, end + (len(rows) - 544 * part if last else 544) + 16
             opened += cipher.decrypt(nonce(2, part, last), whole[start:end], aad)
         assert opened == rows and end == len(whole), name
 

@@ -97,7 +97,7 @@ fn branch() -> Branch {
         children.push(number, &centroid(first, 0.5), radius);
     }
     let centroid = centroid(9, 0.0625);
-    Branch { parent: NodeId::ROOT, level: 1, centroid, tag: ramp(0x90), children }
+    Branch { parent: NodeId::ROOT, level: 1, centroid, span: 0.5, tag: ramp(0x90), children }
 }
 
 /// A node's two segments.
