@@ -218,6 +218,7 @@ fn share(centroids: &mut [f32], dimension: usize, groups: &mut [(u32, f64)], emp
 }
 
 /// The nearest centroid of each point and its squared distance.
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference, for tests"))]
 pub(crate) fn nearest(points: Points<'_>, centroids: Points<'_>) -> Vec<(u32, f32)> {
     let distance = |(point, nearest): (&[f32], u32)| {
         let centroid = centroids.get(index(nearest)).unwrap_or_default();

@@ -251,6 +251,11 @@ impl World {
             Step::Reopen => self.reopen(),
             Step::Flush => self.db.as_ref().unwrap().flush().unwrap(),
         }
+        self.check_state(step, items_changed);
+    }
+
+    /// What must hold after every step.
+    fn check_state(&mut self, step: &Step, items_changed: bool) {
         let found = self.index().describe().unwrap();
         assert_eq!(found.etag != self.etag, items_changed, "{step:?}");
         self.etag = found.etag;

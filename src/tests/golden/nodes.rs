@@ -23,7 +23,7 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
     put_rotation(lines, inputs);
     put_codes(lines);
     let (leaf, branch) = put_segments(lines);
-    put_sealed(lines, inputs, leaf, branch);
+    put_sealed(lines, inputs, &leaf, &branch);
 }
 
 fn put_rotation(lines: &mut Lines, inputs: &Inputs) {
@@ -128,7 +128,7 @@ fn put_segments(lines: &mut Lines) -> (Segments, Segments) {
     (leaf, branch)
 }
 
-fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: Segments, branch: Segments) {
+fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: &Segments, branch: &Segments) {
     lines.section(
         "The key of a node from input.read_secret.2 and input.salt: format 1, index id, epoch 2, kind\n\
          30, id 258, version 258.",
@@ -151,8 +151,8 @@ fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: Segments, branch: Segmen
     );
     let long: Vec<u8> = (0..2100u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
     for (name, node, first, (codes, rows), limit) in [
-        ("leaf", LEAF, 0x08, &leaf, 65_536),
-        ("branch", BRANCH, 0x09, &branch, 65_536),
+        ("leaf", LEAF, 0x08, leaf, 65_536),
+        ("branch", BRANCH, 0x09, branch, 65_536),
         ("cut", NodeId(7), 0x0a, &(leaf.0.clone(), long), 700),
     ] {
         let sealing = Sealing { epoch: EPOCH, generation: 258, salt: ramp(first) };

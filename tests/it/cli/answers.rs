@@ -145,8 +145,9 @@ fn verify_reports_the_tree_and_fails_on_a_damaged_one() {
 
     let path = cli.path("db");
     let raw = crate::support::open_raw(&path);
-    let nodes = crate::support::records(&raw).into_iter().filter(|record| record.kind() == 0x30);
-    let leaf = nodes.last().unwrap();
+    let mut nodes =
+        crate::support::records(&raw).into_iter().filter(|record| record.kind() == 0x30);
+    let leaf = nodes.next_back().unwrap();
     crate::support::delete_raw(&raw, leaf.family, &leaf.key);
     drop(raw);
     let said = cli.owner("verify notes").fails(6);
