@@ -10,8 +10,10 @@
 
 mod bulk;
 mod get;
+mod growth;
 mod item;
 mod list;
+mod pages;
 mod partition;
 mod scan;
 mod upsert;
@@ -29,8 +31,10 @@ pub use scan::Entry;
 pub use upsert::UpsertReport;
 
 pub(crate) use get::{decode_vector, fetch_fields, open_item, open_named};
+pub(crate) use growth::{Growth, replant};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
-pub(crate) use partition::{Growth, PageReader, replant, space};
+pub(crate) use pages::PageReader;
+pub(crate) use partition::space;
 pub(crate) use scan::{Span, scan};
 
 use crate::commit::{Commit, Draft, Head};

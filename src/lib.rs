@@ -82,7 +82,7 @@ pub use index::{
     Item, Record, Update, UpsertReport,
 };
 pub use optimize::{OptimizeProgress, OptimizeReport};
-pub use query::{BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
+pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};

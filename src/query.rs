@@ -214,7 +214,7 @@ impl BatchQuery<'_> {
     ///
     /// # Errors
     /// As [`Query::run`]; the message names the position of the query at fault.
-    pub fn run(self) -> Result<Answer<Vec<Vec<Hit>>>> {
+    pub fn run(self) -> Result<Answer<BatchHits>> {
         self.run_with_stats().map(|(answer, _)| answer)
     }
 
@@ -222,7 +222,7 @@ impl BatchQuery<'_> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_with_stats(self) -> Result<(Answer<Vec<Vec<Hit>>>, Vec<QueryStats>)> {
+    pub fn run_with_stats(self) -> Result<(Answer<BatchHits>, Vec<QueryStats>)> {
         let Self { index, queries, settings } = self;
         let mut stats = vec![QueryStats::default(); queries.len()];
         let answer = index.read(|snapshot, key| {
@@ -269,6 +269,9 @@ impl BatchQuery<'_> {
         Ok((answer, stats))
     }
 }
+
+/// The hits of each query of a batch, nearest first.
+pub type BatchHits = Vec<Vec<Hit>>;
 
 /// What a query asks for besides the vector.
 #[derive(Debug, Clone, Copy)]

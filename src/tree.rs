@@ -2,8 +2,8 @@
 //!
 //! A balanced tree of k-means partitions. A leaf holds codes of the vectors nearest to its centroid,
 //! a branch the centroids of its children; all leaves are at the same depth. The family is that of
-//! SPANN (Chen et al., NeurIPS 2021) and SPFresh (Xu et al., SOSP 2023); codes are RaBitQ (Gao and
-//! Long, SIGMOD 2024), the second copy of a vector is chosen as in SOAR (Sun et al., NeurIPS 2023).
+//! SPANN (Chen et al., `NeurIPS` 2021) and `SPFresh` (Xu et al., SOSP 2023); codes are RaBitQ (Gao and
+//! Long, SIGMOD 2024), the second copy of a vector is chosen as in SOAR (Sun et al., `NeurIPS` 2023).
 //!
 //! Invariants, all checked by `verify`:
 //! - the root is node 0; it is a leaf with centroid zero until it overflows, and it is not there
@@ -20,6 +20,7 @@
 //! The module knows no storage: it reads through [`Backing`].
 
 pub(crate) mod build;
+mod centroid;
 mod insert;
 pub(crate) mod node;
 pub(crate) mod plan;
@@ -166,7 +167,7 @@ impl Rules {
 ///
 /// Under the inner product, long vectors are near to every query, and partitions by distance alone mix them with the
 /// rest. So there the space has one more dimension, in which a vector `x` has the coordinate
-/// `sqrt(max(span^2 - |x|^2, 0))` and a query 0 (Bachrach et al., RecSys 2014, section 3): then the nearest vectors
+/// `sqrt(max(span^2 - |x|^2, 0))` and a query 0 (Bachrach et al., `RecSys` 2014, section 3): then the nearest vectors
 /// are those with the largest inner product. The span is about the largest length, is kept in the root, and only
 /// steers what is put where: the inner product with a query is the same whatever it is.
 pub(crate) struct Space {

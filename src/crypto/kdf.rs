@@ -200,7 +200,6 @@ impl ReadSecret {
     }
 
     /// `Expand(read secret, label | index id)[..16]`: names this secret in the plaintext cache.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by the cache"))]
     pub(crate) fn fingerprint(&self, index: IndexId) -> [u8; 16] {
         expand(&self.0, &[CACHE, &index.0])
     }

@@ -13,7 +13,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use super::partition::{Growth, replant_skeleton, space};
+use super::growth::{Growth, replant_skeleton};
+use super::partition::space;
 use super::upsert::dimension_for;
 use super::write::{Existing, Writing};
 use super::{Committed, Index, Item, Outcome};
@@ -99,7 +100,7 @@ impl Index<'_> {
         items: impl IntoIterator<Item = Item>,
         mut progress: impl FnMut(&BulkProgress) -> ControlFlow<()>,
     ) -> Result<BulkReport> {
-        let mut report = self.report_of(self.mutate(|_, _, _| Ok(Outcome::Nothing(())))?);
+        let mut report = report_of(self.mutate(|_, _, _| Ok(Outcome::Nothing(())))?);
         let mut items = items.into_iter();
         let (mut taken, mut done) = (0u64, 0u64);
         loop {
@@ -231,19 +232,19 @@ impl Index<'_> {
         batches.push(batch);
         Ok(batches)
     }
+}
 
-    fn report_of(&self, committed: Committed<()>) -> BulkReport {
-        let Committed { head, etag, version, .. } = committed;
-        BulkReport {
-            inserted: 0,
-            updated: 0,
-            unchanged: 0,
-            stopped: false,
-            item_count: head.item_count,
-            total_size_bytes: head.total_bytes,
-            etag,
-            version,
-        }
+fn report_of(committed: Committed<()>) -> BulkReport {
+    let Committed { head, etag, version, .. } = committed;
+    BulkReport {
+        inserted: 0,
+        updated: 0,
+        unchanged: 0,
+        stopped: false,
+        item_count: head.item_count,
+        total_size_bytes: head.total_bytes,
+        etag,
+        version,
     }
 }
 

@@ -3,7 +3,8 @@
 //! Steps 2 to 4 of `upsert`, for everyone who writes items.
 
 use super::get::open_named;
-use super::partition::{Growth, place, replant, space, vector_parts};
+use super::growth::{Growth, replant};
+use super::partition::{place, space, vector_parts};
 use super::{Include, Index, fetch_fields};
 use crate::commit::{Changes, Commit, Draft};
 use crate::crypto::fill_random;
@@ -95,23 +96,23 @@ impl Writing<'_> {
         named.sort_unstable_by_key(|(pseudonym, _)| *pseudonym);
         let keys: Vec<_> = named.iter().map(|(p, _)| key::item(index.id(), p)).collect();
         let stored = snapshot.multi_get(Family::Items, &keys)?;
-        let found: Vec<_> = named.into_iter().zip(stored).collect();
+        let found = named.into_iter().zip(stored).map(|((p, item), stored)| (p, item, stored));
+        let found: Vec<(Pseudonym, &Prepared<'_>, Option<Vec<u8>>)> = found.collect();
         let opened =
             index.shared().map(found.chunks(self.share(found.len())).collect(), |share| {
                 let mut plain = Vec::new();
                 let mut open = |pseudonym: &Pseudonym, id: &str, stored: Option<&[u8]>| {
                     stored.map(|s| open_named(key, id, pseudonym, s, &mut plain)).transpose()
                 };
-                let share: &[((Pseudonym, &Prepared<'_>), Option<Vec<u8>>)] = share;
                 share
                     .iter()
-                    .map(|((pseudonym, item), stored)| open(pseudonym, item.id, stored.as_deref()))
+                    .map(|(pseudonym, item, stored)| open(pseudonym, item.id, stored.as_deref()))
                     .collect::<Result<Vec<_>>>()
             })?;
         let mut salts: Vec<Salt> = vec![[0; 24]; found.len()];
         fill_random(salts.as_flattened_mut())?;
         let found = found.into_iter().zip(opened.into_iter().flatten()).zip(salts);
-        let work = found.map(|((((pseudonym, item), stored), old), payload_salt)| {
+        let work = found.map(|(((pseudonym, item, stored), old), payload_salt)| {
             let (number, leaves) = (ItemNumber(0), Vec::new());
             Work { item, pseudonym, stored, old, number, payload_salt, leaves }
         });

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 
+use super::centroid::{centroid_of, mean};
 use super::node::{Copy, Entries, Leaf, Node, Row};
 use super::plan::{Placed, Plan, reach};
-use super::split::{branch_over, centroid_of, mean};
+use super::split::branch_over;
 use super::{Home, damaged, map};
 use crate::error::Result;
 use crate::id::NodeId;

@@ -101,14 +101,11 @@ impl Plan<'_> {
     ) -> Result<Option<NodeId>> {
         let most = self.space.rules.seconds_most();
         for id in seconds {
-            let left = match room.get_mut(id) {
-                Some(left) => left,
-                None => {
-                    self.load([*id])?;
-                    let left = most.saturating_sub(self.leaf(*id)?.seconds());
-                    room.entry(*id).or_insert(left)
-                }
-            };
+            if !room.contains_key(id) {
+                self.load([*id])?;
+                room.insert(*id, most.saturating_sub(self.leaf(*id)?.seconds()));
+            }
+            let left = room.entry(*id).or_default();
             if *left > 0 {
                 *left -= 1;
                 return Ok(Some(*id));

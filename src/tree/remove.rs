@@ -71,10 +71,10 @@ impl Plan<'_> {
         let names: Vec<Pseudonym> = firsts.iter().map(|row| row.pseudonym).collect();
         let vectors = self.vectors_of(&firsts)?;
         for (item, home) in names.iter().zip(self.homes_of(&names)?) {
-            if let Some(second) = home.ok_or_else(damaged)?.second {
-                if self.is_there(second)? {
-                    self.take_row(second, item, Some(Copy::Second))?;
-                }
+            if let Some(second) = home.ok_or_else(damaged)?.second
+                && self.is_there(second)?
+            {
+                self.take_row(second, item, Some(Copy::Second))?;
             }
             self.set_home(*item, None);
         }

@@ -2,7 +2,7 @@
 //!
 //! The branches are walked with a beam: on each level the branches nearest to the vector are read, so
 //! that a leaf is found even if its branch is not the nearest. The first copy goes to the nearest
-//! leaf. The second goes where it is found when the first is missed: SOAR (Sun et al., NeurIPS 2023,
+//! leaf. The second goes where it is found when the first is missed: SOAR (Sun et al., `NeurIPS` 2023,
 //! eq. 3 with lambda 1) minimises `|r2|^2 + <r2, r1/|r1|>^2` over the other leaves, with `r1` and `r2` the residuals to
 //! the two centroids.
 

@@ -13,7 +13,6 @@
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
 //! Memory: the pages of one batch, at most [`BATCH`] at a time, and 24 bytes per row scored.
 
-use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -441,14 +440,13 @@ impl RowReader<'_> {
         let row = usize::try_from(candidate.row).map_err(|_| damaged())?;
         let (part, at) = (row / ROWS_PER_PART, row % ROWS_PER_PART);
         let key = (candidate.page, u32::try_from(part).map_err(|_| damaged())?);
-        let plain = match self.parts.get(&key) {
-            Some(plain) => Arc::clone(plain),
-            None => {
-                let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
-                let plain = (self.opened.get(page).ok_or_else(damaged)?)(part)?;
-                self.parts.insert(key, Arc::clone(&plain));
-                plain
-            }
+        let plain = if let Some(plain) = self.parts.get(&key) {
+            Arc::clone(plain)
+        } else {
+            let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
+            let plain = (self.opened.get(page).ok_or_else(damaged)?)(part)?;
+            self.parts.insert(key, Arc::clone(&plain));
+            plain
         };
         let bytes = plain.get(at * ROW..).and_then(|bytes| bytes.get(..ROW));
         let row = bytes.and_then(Row::decode).ok_or_else(damaged)?;
@@ -458,9 +456,4 @@ impl RowReader<'_> {
 
 fn length(vector: &[f32]) -> f32 {
     kernels::dot(vector, vector).sqrt()
-}
-
-/// Orders what was found by distance, then id.
-pub(crate) fn by_distance_then_id(a: (f32, &str), b: (f32, &str)) -> Ordering {
-    a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1))
 }

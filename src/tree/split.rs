@@ -5,21 +5,16 @@
 //! 2. Give each group a centroid, rounded, with its noise; encode the rows again. Second copies go to
 //!    the nearer of the new leaves.
 //! 3. Tell the parent; a branch that overflows is cut in two by its children's centroids.
-//! 4. Reassign, as LIRE does (SPFresh, Xu et al., SOSP 2023, section 4.2): a vector of the new leaves may be nearer
+//! 4. Reassign, as LIRE does (`SPFresh`, Xu et al., SOSP 2023, section 4.2): a vector of the new leaves may be nearer
 //!    to a neighbour, a vector of a neighbour to a new centroid. The second is asked of the codes first. What
 //!    is really nearer elsewhere moves. Second copies of what moved or stayed are chosen anew.
 //!
-//! The exact mean of a partition would give a deleted member back to who knows the others. So a centroid of `n`
-//! vectors gets noise of norm `3 * rms|x| / n` once, when it is computed; a branch's centroid is the mean of
-//! its children's, and so no better known than they are.
-
 use std::collections::{BTreeMap, HashMap};
-use std::f32::consts::TAU;
 
+use super::centroid::{add, centroid_of, scale};
 use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
 use super::plan::{Placed, Plan, reach};
-use super::{Home, Space, damaged, squared_distance};
-use crate::crypto::fill_random;
+use super::{Home, damaged, squared_distance};
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::vector::kernels;
@@ -353,53 +348,6 @@ fn group(vectors: &[Placed], most: usize) -> Vec<usize> {
         let groups = kmeans::divide(points, most);
         groups.into_iter().map(|group| group as usize).collect()
     }
-}
-
-/// The mean of vectors with its noise, rounded. `count` is the number of items it stands for.
-pub(super) fn centroid_of(members: &[&Placed], count: usize, space: &Space) -> Result<Rounded> {
-    let mut mean = mean(members);
-    let squares: f64 =
-        members.iter().map(|member| kernels::square(member) / members.len() as f64).sum();
-    let norm = space.rules.noise * squares.sqrt() as f32 / count.max(1) as f32;
-    if norm > 0.0 {
-        let mut noise = direction(space.padded())?;
-        noise.iter_mut().for_each(|x| *x *= norm);
-        add(&mut mean, &noise);
-    }
-    Ok(Rounded::round(&mean))
-}
-
-pub(super) fn mean(members: &[&Placed]) -> Vec<f32> {
-    let mut mean = vec![0.0; members.first().map_or(0, |member| member.len())];
-    members.iter().for_each(|member| add(&mut mean, member));
-    scale(&mut mean, members.len());
-    mean
-}
-
-/// A random unit vector: normal components (Box and Muller 1958), scaled.
-fn direction(dimension: usize) -> Result<Vec<f32>> {
-    let mut bytes = vec![[0u8; 8]; dimension.div_ceil(2)];
-    fill_random(bytes.as_flattened_mut())?;
-    let mut out = Vec::with_capacity(dimension + 1);
-    for [a, b, c, d, e, f, g, h] in bytes {
-        let unit = |bytes| (u32::from_le_bytes(bytes) >> 8) as f32 / 16_777_216.0;
-        let radius = (-2.0 * (1.0 - unit([a, b, c, d])).ln()).sqrt();
-        let (sine, cosine) = (TAU * unit([e, f, g, h])).sin_cos();
-        out.extend([radius * cosine, radius * sine]);
-    }
-    out.truncate(dimension);
-    let length = (kernels::square(&out).sqrt() as f32).max(f32::MIN_POSITIVE);
-    out.iter_mut().for_each(|x| *x /= length);
-    Ok(out)
-}
-
-fn add(sum: &mut [f32], vector: &[f32]) {
-    sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
-}
-
-fn scale(sum: &mut [f32], count: usize) {
-    let count = count.max(1) as f32;
-    sum.iter_mut().for_each(|sum| *sum /= count);
 }
 
 fn nearest(centroids: &[(NodeId, Vec<f32>)], vector: &[f32]) -> Option<NodeId> {

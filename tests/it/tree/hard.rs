@@ -44,7 +44,7 @@ fn equal_vectors_by_the_thousand() {
         }
         sound(&index);
         answers(&index, &[0.5, -0.25, 1.0]);
-        let gone: Vec<&str> = all.iter().map(|item| item.id()).collect();
+        let gone: Vec<&str> = all.iter().map(Item::id).collect();
         index.delete(&gone[..2000]).unwrap();
         sound(&index);
         answers(&index, &[1.0, 1.0, 1.0]);
@@ -143,7 +143,7 @@ fn everything_goes_and_comes_back() {
         }
         sound(&index);
         answers(&index, &vectors[0]);
-        let ids: Vec<&str> = all.iter().map(|item| item.id()).collect();
+        let ids: Vec<&str> = all.iter().map(Item::id).collect();
         for batch in ids.chunks(400) {
             index.delete(batch).unwrap();
             sound(&index);

@@ -33,7 +33,7 @@ fn recall(index: &Index<'_>, queries: &[Vec<f32>]) -> f64 {
         let truth: BTreeSet<&str> = ids(truth).into_iter().collect();
         hits += ids(found).into_iter().filter(|id| truth.contains(id)).count();
     }
-    f64::from(u32::try_from(hits).unwrap()) / (queries.len() * 10) as f64
+    f64::from(u32::try_from(hits).unwrap()) / f64::from(u32::try_from(queries.len() * 10).unwrap())
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn default_queries_find_the_nearest_before_and_after_churn() {
         // Out and in again, neighbours after each other.
         all.sort_by(|a, b| a.vector()[0].total_cmp(&b.vector()[0]));
         for batch in all.chunks(500) {
-            let ids: Vec<&str> = batch.iter().map(|item| item.id()).collect();
+            let ids: Vec<&str> = batch.iter().map(Item::id).collect();
             index.delete(&ids).unwrap();
             index.upsert(batch).unwrap();
         }

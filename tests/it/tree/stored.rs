@@ -34,7 +34,7 @@ fn a_tree_is_whole_after_every_opening() {
         }
         index.upsert(&all[step * 300..(step + 1) * 300]).unwrap();
         if step == 3 {
-            let gone: Vec<&str> = all[100..900].iter().map(|item| item.id()).collect();
+            let gone: Vec<&str> = all[100..900].iter().map(Item::id).collect();
             index.delete(&gone).unwrap();
         }
         sound(&index);
@@ -136,7 +136,7 @@ fn a_query_sees_one_commit() {
         // Even numbers stay; odd ones go and come back, all in one commit.
         let all = items(&vectors);
         let odd: Vec<Item> = all.iter().skip(1).step_by(2).cloned().collect();
-        let names: Vec<&str> = odd.iter().map(|item| item.id()).collect();
+        let names: Vec<&str> = odd.iter().map(Item::id).collect();
         let first = index.upsert(&all).unwrap().version.sequence;
         let done = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -1,0 +1,263 @@
+//! Writing the tree: what a mutation plans on, and how its plan becomes changes of the commit.
+//!
+//! [`Growth`] reads and opens whole nodes, vectors and homes. It keeps the stored bytes of what it has read, because
+//! the set hash needs what a record replaces, and seals what a plan changed, each under a fresh salt.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::get::open_item;
+use super::partition::{Bytes, open_whole, read_nodes, read_vectors};
+use crate::commit::{Changes, Draft};
+use crate::crypto::fill_random;
+use crate::crypto::kdf::Salt;
+use crate::error::{Error, Fault, Result};
+use crate::handle::Shared;
+use crate::id::NodeId;
+use crate::keyring::Session;
+use crate::store::key::{self, Pseudonym};
+use crate::store::record::{ITEM, ItemRecord, Sealing, node_parts, seal_node};
+use crate::store::{Family, Limits, Snapshot};
+use crate::tree::node::{Node, Row};
+use crate::tree::plan::{Effects, Placed, Plan, Point};
+use crate::tree::{Backing, Home, Space};
+
+/// Nodes or records that are sealed on one thread at a time.
+const SHARE: usize = 16;
+
+/// What a mutation plans the tree on.
+pub(crate) struct Growth<'a> {
+    snapshot: &'a dyn Snapshot,
+    key: &'a Session,
+    shared: &'a Shared,
+    /// The stored values of every node that was read.
+    nodes: Mutex<HashMap<NodeId, Vec<Vec<u8>>>>,
+    /// The stored and the opened record of every item that was asked for.
+    records: Mutex<HashMap<Pseudonym, (Vec<u8>, ItemRecord)>>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Growth<'a> {
+    pub(crate) fn new(snapshot: &'a dyn Snapshot, key: &'a Session, shared: &'a Shared) -> Self {
+        Self { snapshot, key, shared, nodes: Mutex::default(), records: Mutex::default() }
+    }
+
+    /// Lets go of what has been read so far.
+    pub(crate) fn forget(&self) {
+        held(&self.nodes).clear();
+        held(&self.records).clear();
+    }
+
+    /// Seals what a plan that writes no items changed into the draft.
+    pub(crate) fn apply_all(
+        &self,
+        effects: Effects,
+        generation: u64,
+        limits: Limits,
+        draft: &mut Draft,
+    ) -> Result<()> {
+        self.apply(effects, &HashMap::new(), generation, limits, draft)
+    }
+
+    /// Seals what a plan changed into the draft. Items of `written` are sealed by the caller.
+    pub(crate) fn apply(
+        &self,
+        effects: Effects,
+        written: &HashMap<Pseudonym, Home>,
+        generation: u64,
+        limits: Limits,
+        draft: &mut Draft,
+    ) -> Result<()> {
+        let Effects { nodes, homes } = effects;
+        let mut moved: Vec<(Pseudonym, Home)> =
+            homes.into_iter().filter(|(item, _)| !written.contains_key(item)).collect();
+        moved.sort_unstable_by_key(|(item, _)| *item);
+        let old_nodes = held(&self.nodes);
+        let records = held(&self.records);
+        let sealed = self.shared.map(nodes.chunks(SHARE).collect(), |share: &[_]| {
+            let mut changes = Changes::new();
+            for (id, node) in share {
+                let old = old_nodes.get(id).map_or(&[][..], Vec::as_slice);
+                self.seal_node(*id, node.as_ref(), old, generation, limits, &mut changes)?;
+            }
+            Ok(changes)
+        })?;
+        for changes in sealed {
+            draft.changes.append(changes);
+        }
+        let sealed = self.shared.map(moved.chunks(SHARE * 4).collect(), |share: &[_]| {
+            let mut changes = Changes::new();
+            for (item, home) in share {
+                let (stored, record) = records.get(item).ok_or(Error::Integrity(Fault::Node))?;
+                let record = ItemRecord { leaves: home.leaves(), ..record.clone() };
+                self.seal_item(item, &record, stored, generation, &mut changes)?;
+            }
+            Ok(changes)
+        })?;
+        for changes in sealed {
+            draft.changes.append(changes);
+        }
+        Ok(())
+    }
+
+    fn seal_node(
+        &self,
+        id: NodeId,
+        node: Option<&Node>,
+        old: &[Vec<u8>],
+        generation: u64,
+        limits: Limits,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let index = self.key.index;
+        let mut values = Vec::new();
+        if let Some(node) = node {
+            let (codes, rows) = node.encode().ok_or(Error::Integrity(Fault::Node))?;
+            let sealing = Sealing { epoch: self.key.table.epoch(), generation, salt: salt()? };
+            let secret = self.key.current_secret()?;
+            values = seal_node(secret, index, id, &sealing, &codes, &rows, limits.value)
+                .ok_or_else(|| Error::invalid("a tree node is too long for the storage engine"))?;
+        }
+        let mut old = old.iter();
+        let mut parts = 0u32..;
+        for (value, part) in values.into_iter().zip(parts.by_ref()) {
+            let key = key::node(index, id, part);
+            changes.put(Family::Nodes, key, old.next().map(Vec::as_slice), value);
+        }
+        // `zip` has taken one number too many only if the values ran out after it; it asks them first.
+        for (old, part) in old.zip(parts) {
+            changes.delete(Family::Nodes, key::node(index, id, part), Some(old));
+        }
+        Ok(())
+    }
+
+    fn seal_item(
+        &self,
+        item: &Pseudonym,
+        record: &ItemRecord,
+        stored: &[u8],
+        generation: u64,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let (index, epoch) = (self.key.index, self.key.table.epoch());
+        let place = ITEM.place(index, epoch, *item, generation);
+        let sealed = ITEM.seal(self.key.current_secret()?, &place, &salt()?, &record.encode());
+        changes.put(Family::Items, key::item(index, item), Some(stored), sealed);
+        Ok(())
+    }
+}
+
+fn salt() -> Result<Salt> {
+    let mut salt = [0; 24];
+    fill_random(&mut salt)?;
+    Ok(salt)
+}
+
+impl Backing for Growth<'_> {
+    fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Node>>> {
+        let bytes = read_nodes(self.snapshot, self.key, ids, &Cell::new(0))?;
+        let pairs: Vec<_> = ids.iter().copied().zip(bytes).collect();
+        let key = self.key;
+        self.shared.map(pairs, |(id, bytes)| {
+            let Some(bytes) = bytes else { return Ok(None) };
+            let node = open_whole(key, id, bytes.as_ref())?;
+            let values = match bytes {
+                Bytes::Pinned(value) => vec![value.to_vec()],
+                Bytes::Joined(_) => {
+                    let count = node_parts(bytes.as_ref())?;
+                    let keys: Vec<_> =
+                        (0..count).map(|part| key::node(key.index, id, part)).collect();
+                    let values = self.snapshot.multi_get(Family::Nodes, &keys)?;
+                    let values = values.into_iter().collect::<Option<Vec<_>>>();
+                    values.ok_or(Error::Integrity(Fault::Node))?
+                }
+            };
+            held(&self.nodes).insert(id, values);
+            Ok(Some(node))
+        })
+    }
+
+    fn vectors(&self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
+        let mut out = Vec::with_capacity(rows.len());
+        read_vectors(self.snapshot, self.key, rows, &mut |_, vector| out.push(vector.to_vec()))?;
+        Ok(out)
+    }
+
+    fn homes(&self, items: &[Pseudonym]) -> Result<Vec<Home>> {
+        let keys: Vec<_> = items.iter().map(|item| key::item(self.key.index, item)).collect();
+        let stored = self.snapshot.multi_get(Family::Items, &keys)?;
+        let damaged = Error::Integrity(Fault::Node);
+        let pairs: Vec<_> = items.iter().zip(stored).collect();
+        let shares: Vec<_> = pairs.chunks(SHARE * 4).collect();
+        let opened = self.shared.map(shares, |share: &[(&Pseudonym, Option<Vec<u8>>)]| {
+            let mut plain = Vec::new();
+            share
+                .iter()
+                .map(|(item, stored)| {
+                    let stored = stored.as_ref().ok_or_else(|| damaged.clone())?;
+                    Ok((stored.clone(), open_item(self.key, item, stored, &mut plain)?))
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let mut records = held(&self.records);
+        let opened = items.iter().zip(opened.into_iter().flatten());
+        opened
+            .map(|(item, (stored, record))| {
+                let home = Home::from_leaves(&record.leaves).ok_or_else(|| damaged.clone())?;
+                records.insert(*item, (stored, record));
+                Ok(home)
+            })
+            .collect()
+    }
+
+    fn threads(&self) -> usize {
+        self.shared.threads()
+    }
+
+    fn each(&self, count: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
+        self.shared.map((0..count).collect(), work).map(drop)
+    }
+}
+
+/// Takes items out of the tree and puts items in, in the commit that `next` will be. Returns the leaves of what was
+/// put in.
+pub(crate) fn replant(
+    growth: &Growth<'_>,
+    space: &Space,
+    removed: &[(Pseudonym, Home)],
+    points: Vec<Point>,
+    generation: u64,
+    limits: Limits,
+    draft: &mut Draft,
+) -> Result<HashMap<Pseudonym, Home>> {
+    let items: Vec<Pseudonym> = points.iter().map(|point| point.row.pseudonym).collect();
+    let mut plan = Plan::new(growth, space, generation);
+    plan.remove(removed)?;
+    plan.insert(points)?;
+    plan.dissolve()?;
+    let effects = plan.finish()?;
+    let written = items.into_iter().map(|item| Some((item, *effects.homes.get(&item)?)));
+    let written: HashMap<_, _> =
+        written.collect::<Option<_>>().ok_or(Error::Integrity(Fault::Node))?;
+    growth.apply(effects, &written, generation, limits, draft)?;
+    Ok(written)
+}
+
+/// Makes the skeleton of an empty tree; see `bulk`.
+pub(crate) fn replant_skeleton(
+    growth: &Growth<'_>,
+    space: &Space,
+    sample: &[Placed],
+    expected: usize,
+    generation: u64,
+    limits: Limits,
+    draft: &mut Draft,
+) -> Result<()> {
+    let mut plan = Plan::new(growth, space, generation);
+    plan.skeleton(sample, expected)?;
+    growth.apply_all(plan.finish()?, generation, limits, draft)
+}
