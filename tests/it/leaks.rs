@@ -12,11 +12,11 @@ use std::path::Path;
 
 use sealvec::{
     Cursor, Database, ETag, Error, Include, Index, IndexConfig, IndexKey, Item, KeyContext, Metric,
-    Permissions, Update, UserId, UserKey,
+    Permissions, Tuning, Update, UserId, UserKey,
 };
 use serde_json::json;
 
-use crate::support::{FAMILIES, files, open_raw, put_raw, small};
+use crate::support::{FAMILIES, files, open_raw, put_raw, records, small};
 
 const ID: &str = "CANARY-item-id";
 const NAME: &str = "CANARY-index-name";
@@ -83,6 +83,9 @@ fn exercise(db: &Database) -> Vec<Error> {
     db.create_index(NAME, &key, config).unwrap();
     let index = db.load_index(NAME, root()).unwrap();
     index.upsert(&[item(), Item::new("other", VECTOR)]).unwrap();
+    // As many near it as make the tree grow.
+    let near = |n: u8| Item::new(format!("{ID}-{n}"), VECTOR.map(|x| x + f32::from(n % 2)));
+    index.upsert(&(0..20).map(near).collect::<Vec<_>>()).unwrap();
     index.grant(user_id(), &user_key(), Permissions::READ_WRITE).unwrap();
     let caller = user();
     let as_user = index.with_key(&caller);
@@ -137,7 +140,9 @@ fn exercise(db: &Database) -> Vec<Error> {
 fn no_file_holds_a_canary() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
-    let options = small().max_contents(10_000).max_metadata(1000);
+    let mut tuning = Tuning::new();
+    tuning.leaf_items = 8;
+    let options = small().max_contents(10_000).max_metadata(1000).tuning(tuning);
     let db = Database::open(&path, options.clone()).unwrap();
     exercise(&db);
     db.checkpoint(directory.path().join("copy")).unwrap();
@@ -145,6 +150,8 @@ fn no_file_holds_a_canary() {
     assert_eq!(leaks(directory.path()), [""; 0]);
     db.close().unwrap();
     assert_eq!(leaks(directory.path()), [""; 0]);
+    let nodes = records(&open_raw(&path)).into_iter().filter(|record| record.family == "nodes");
+    assert!(nodes.count() > 2, "vectors and ids were in several nodes");
     let db = Database::open(&path, options).unwrap();
     assert_eq!(db.list_indexes(&root()).unwrap(), [NAME]);
     db.delete_index(NAME, &root()).unwrap();
@@ -235,6 +242,8 @@ fn nothing_that_prints_shows_a_canary() {
     printed.add("BatchQuery", &index.query_batch([&VECTOR[..]]));
     let hits = index.query(&VECTOR).include(Include::ALL).run().unwrap();
     printed.add("Hit", &hits[0]);
+    printed.add("QueryStats", &index.query(&VECTOR).run_with_stats().unwrap().1);
+    printed.add("TreeReport", &index.verify_tree().unwrap());
     printed.add("Answer", &hits);
     let found = index.get(&[ID, "CANARY-missing"], Include::ALL).unwrap();
     printed.add("Fetched", &found);
