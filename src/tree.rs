@@ -31,6 +31,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
+pub(crate) mod view;
 
 use std::sync::{Mutex, PoisonError};
 

@@ -94,6 +94,26 @@ impl Cipher {
         opened
     }
 
+    /// Puts the plaintext into `out`, in place of what it held; on failure `out` is empty. Memory that
+    /// `out` has is written over and not cleared before.
+    #[must_use = "the plaintext is there only if this is true"]
+    pub(crate) fn open_over(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        sealed: &[u8],
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let opened = sealed.split_last_chunk::<TAG>().is_some_and(|(body, tag)| {
+            out.resize(body.len(), 0);
+            self.aead.open_into(nonce, aad, body, tag, out)
+        });
+        if !opened {
+            out.clear();
+        }
+        opened
+    }
+
     pub(crate) fn open(&self, nonce: &[u8; 12], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(sealed.len().saturating_sub(TAG));
         self.open_onto(nonce, aad, sealed, &mut out).then_some(out)
@@ -162,5 +182,21 @@ mod tests {
         let mut kept = b"before".to_vec();
         assert!(!cipher.open_onto(&nonce, b"x", &sealed, &mut kept));
         assert_eq!(kept, b"before");
+    }
+
+    #[test]
+    fn opening_over_old_bytes_gives_the_plaintext_or_nothing() {
+        let cipher = Cipher::new(&Zeroizing::new([7; 32]));
+        let mut out = vec![9; 1000];
+        for length in [0, 1, 15, 16, 17, 500, 999, 1000, 1001, 5000] {
+            let plain: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            let sealed = cipher.seal(&WHOLE, b"aad", &plain);
+            assert!(cipher.open_over(&WHOLE, b"aad", &sealed, &mut out));
+            assert_eq!(out, plain);
+            assert!(!cipher.open_over(&WHOLE, b"other", &sealed, &mut out));
+            assert!(out.is_empty());
+            out.resize(1000, 9);
+        }
+        assert!(!cipher.open_over(&WHOLE, b"aad", &[0; 15], &mut out) && out.is_empty());
     }
 }

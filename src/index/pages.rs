@@ -16,7 +16,7 @@ use crate::keyring::Session;
 use crate::store::record::{NodeCipher, SealedNode, Sealing};
 use crate::store::{Snapshot, key};
 use crate::tree::node::Row;
-use crate::tree::search::{Page, Pages};
+use crate::tree::search::{Pages, Visit};
 use crate::vector::{self, Precision};
 
 /// What a query reads through.
@@ -25,6 +25,8 @@ pub(crate) struct PageReader<'a> {
     key: &'a Session,
     /// The plaintext cache, with what finds this index's values in it.
     cache: Option<Cached<'a>>,
+    /// The codes of one page at a time, in memory that stays warm.
+    buffer: Cell<Vec<u8>>,
     /// Stored values read.
     pub(crate) reads: Cell<u64>,
     /// Bytes of plaintext opened.
@@ -58,7 +60,8 @@ impl<'a> PageReader<'a> {
             }
             None => None,
         };
-        Ok(Self { snapshot, key, cache, reads: Cell::new(0), opened: Cell::new(0) })
+        let (reads, opened) = (Cell::new(0), Cell::new(0));
+        Ok(Self { snapshot, key, cache, buffer: Cell::default(), reads, opened })
     }
 
     /// Counts what was opened; what the cache may keep is wiped in the end.
@@ -68,16 +71,24 @@ impl<'a> PageReader<'a> {
         Arc::new(if kept { Opened::wiped(plain) } else { Opened::passing(plain) })
     }
 
-    /// A page whose codes are not cached, or not known to be current.
-    fn page(&self, id: NodeId, bytes: Bytes<'a>) -> Result<Page<'_>> {
+    /// Hands over a page whose codes are not cached, or not known to be current.
+    fn page<'s>(
+        &'s self,
+        id: NodeId,
+        bytes: Bytes<'s>,
+        buffer: &mut Vec<u8>,
+        visit: Visit<'_, 's>,
+    ) -> Result<()> {
         let node = parse(self.key, id, bytes)?;
-        let stamp = stamp(node.sealing());
-        let name = key::number_id(id.0);
-        let cached = self.cache.and_then(|cached| {
-            cached.cache.get(cached.name(name), Part::Codes, &stamp, &cached.state)
-        });
+        let (name, stamp) = (key::number_id(id.0), stamp(node.sealing()));
         let cipher = node.cipher(&self.key.epochs)?;
-        let codes = if let Some(codes) = cached {
+        let Some(cached) = self.cache else {
+            node.open_codes(&cipher, buffer)?;
+            self.opened.set(self.opened.get() + buffer.len() as u64);
+            return visit(buffer, Box::new(move |part| self.rows(id, &node, &cipher, part)));
+        };
+        let held = cached.cache.get(cached.name(name), Part::Codes, &stamp, &cached.state);
+        let codes = if let Some(codes) = held {
             codes
         } else {
             let mut codes = Vec::new();
@@ -86,7 +97,7 @@ impl<'a> PageReader<'a> {
             self.keep(name, Part::Codes, stamp, &codes);
             codes
         };
-        Ok(Page { codes, rows: Box::new(move |part| self.rows(id, &node, &cipher, part)) })
+        visit(&codes, Box::new(move |part| self.rows(id, &node, &cipher, part)))
     }
 
     fn rows(
@@ -111,23 +122,28 @@ impl<'a> PageReader<'a> {
         Ok(plain)
     }
 
-    /// A page from the cache alone, if all of it is current. Rows are read when they are asked for.
-    fn cached_page(&self, id: NodeId) -> Option<Page<'_>> {
+    /// The codes of a page from the cache, if they are known to be current.
+    fn cached_codes(&self, id: NodeId) -> Option<Arc<Opened>> {
         let cached = self.cache?;
-        let name = key::number_id(id.0);
-        let codes = cached.cache.get_current(cached.name(name), Part::Codes, &cached.state)?;
-        let rows = move |part: usize| {
+        let name = cached.name(key::number_id(id.0));
+        cached.cache.get_current(name, Part::Codes, &cached.state)
+    }
+
+    /// A part of the rows of a page that came from the cache. The node is read if the part is not there.
+    fn cached_rows(&self, id: NodeId, part: usize) -> Result<Arc<Opened>> {
+        let held = self.cache.and_then(|cached| {
             let number = Part::Rows(u32::try_from(part).unwrap_or(u32::MAX));
-            if let Some(rows) = cached.cache.get_current(cached.name(name), number, &cached.state) {
-                return Ok(rows);
-            }
-            let bytes = read_nodes(self.snapshot, self.key, &[id], &self.reads)?;
-            let bytes = bytes.into_iter().next().flatten();
-            let node = parse(self.key, id, bytes.ok_or(Error::Integrity(Fault::Node))?)?;
-            let cipher = node.cipher(&self.key.epochs)?;
-            self.rows(id, &node, &cipher, part)
-        };
-        Some(Page { codes, rows: Box::new(rows) })
+            let name = cached.name(key::number_id(id.0));
+            cached.cache.get_current(name, number, &cached.state)
+        });
+        if let Some(rows) = held {
+            return Ok(rows);
+        }
+        let bytes = read_nodes(self.snapshot, self.key, &[id], &self.reads)?;
+        let bytes = bytes.into_iter().next().flatten();
+        let node = parse(self.key, id, bytes.ok_or(Error::Integrity(Fault::Node))?)?;
+        let cipher = node.cipher(&self.key.epochs)?;
+        self.rows(id, &node, &cipher, part)
     }
 
     fn keep(&self, name: [u8; 16], part: Part, stamp: Stamp, value: &Arc<Opened>) {
@@ -149,18 +165,25 @@ const fn stamp(sealing: &Sealing) -> Stamp {
 }
 
 impl Pages for PageReader<'_> {
-    fn pages(&self, ids: &[NodeId]) -> Result<Vec<Option<Page<'_>>>> {
-        let mut pages: Vec<Option<Page<'_>>> = ids.iter().map(|id| self.cached_page(*id)).collect();
-        let missing = ids.iter().zip(&pages).filter(|(_, page)| page.is_none());
-        let missing: Vec<NodeId> = missing.map(|(id, _)| *id).collect();
-        let read = read_nodes(self.snapshot, self.key, &missing, &self.reads)?;
-        let mut read = missing.into_iter().zip(read);
-        for page in pages.iter_mut().filter(|page| page.is_none()) {
-            if let Some((id, Some(bytes))) = read.next() {
-                *page = Some(self.page(id, bytes)?);
+    fn pages<'s>(&'s self, ids: &[NodeId], visit: Visit<'_, 's>) -> Result<()> {
+        let cached: Vec<Option<Arc<Opened>>> = match self.cache {
+            Some(_) => ids.iter().map(|id| self.cached_codes(*id)).collect(),
+            None => Vec::new(),
+        };
+        let is_cached = |at: usize| cached.get(at).is_some_and(Option::is_some);
+        let missing = ids.iter().enumerate().filter(|(at, _)| !is_cached(*at));
+        let missing: Vec<NodeId> = missing.map(|(_, id)| *id).collect();
+        let mut read = read_nodes(self.snapshot, self.key, &missing, &self.reads)?.into_iter();
+        let mut buffer = self.buffer.take();
+        for (at, id) in ids.iter().copied().enumerate() {
+            if let Some(Some(codes)) = cached.get(at) {
+                visit(codes, Box::new(move |part| self.cached_rows(id, part)))?;
+            } else if let Some(bytes) = read.next().flatten() {
+                self.page(id, bytes, &mut buffer, visit)?;
             }
         }
-        Ok(pages)
+        self.buffer.set(buffer);
+        Ok(())
     }
 
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {

@@ -119,7 +119,8 @@ pub(super) fn read_vectors(
     // The engine reads neighbours faster.
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_unstable_by(|a, b| keys.get(*a).cmp(&keys.get(*b)));
-    let sorted: Vec<Vec<u8>> = order.iter().filter_map(|at| keys.get(*at).cloned()).collect();
+    let sorted = order.iter().map(|at| keys.get_mut(*at).map(std::mem::take).unwrap_or_default());
+    let sorted: Vec<Vec<u8>> = sorted.collect();
     let found = snapshot.multi_get_pinned(Family::Payload, &sorted)?;
     let mut values: Vec<Option<Value<'_>>> = Vec::new();
     values.resize_with(keys.len(), || None);
@@ -138,7 +139,6 @@ pub(super) fn read_vectors(
         let secret = key.epochs.get(row.epoch).ok_or_else(damaged)?;
         let (item, version) = (row.pseudonym, row.version);
         let cipher = PayloadCipher::new(secret, key.index, row.epoch, item, version, &row.salt);
-        plain.clear();
         cipher.open_vector(length, &parts, &mut plain)?;
         decode_vector(key, &plain, &mut vector)?;
         opened += plain.len() as u64;

@@ -13,6 +13,7 @@
 //! first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart from two
 //! items before any row is opened.
 
+use super::view::{EntriesView, NodeView};
 use crate::codec::{Reader, Writer};
 use crate::crypto::kdf::Salt;
 use crate::id::{ItemNumber, NodeId};
@@ -306,103 +307,42 @@ impl Node {
     }
 
     pub(crate) fn decode(codes: &[u8], rows: &[u8]) -> Option<Self> {
-        match NodeView::decode(codes)? {
-            NodeView::Branch(branch) => rows.is_empty().then_some(Self::Branch(branch)),
-            NodeView::Leaf(view) => {
+        let NodeView { parent, level, tag, span, centroid, entries } = NodeView::decode(codes)?;
+        let centroid = centroid.to_rounded();
+        match entries {
+            EntriesView::Children(view) => {
+                let children = view.to_entries();
+                let branch = Branch { parent, level, centroid, span, tag, children };
+                rows.is_empty().then_some(Self::Branch(branch))
+            }
+            EntriesView::Rows(view) => {
                 let (rows, rest) = rows.as_chunks::<ROW>();
                 let rows = rows.iter().map(|row| Row::decode_with_norm(row));
                 let (rows, norm): (Vec<Row>, Vec<f32>) =
                     rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
                 let tags = rows.iter().map(Row::tag);
                 let agree = rest.is_empty() && tags.eq(view.tags.iter().copied());
-                let factors = view.add.iter().zip(&view.rescale).zip(&view.error).zip(&norm);
-                agree.then(|| {
-                    Self::Leaf(Leaf {
-                        parent: view.parent,
-                        centroid: view.centroid,
-                        span: view.span,
-                        width: view.width,
-                        rows,
-                        codes: view.codes.to_vec(),
-                        factors: factors
-                            .map(|(((add, rescale), error), norm)| Factors {
-                                add: *add,
-                                rescale: *rescale,
-                                error: *error,
-                                norm: *norm,
-                            })
-                            .collect(),
-                    })
-                })
+                let (add, rescale, error) = view.factors();
+                let factors = add.into_iter().zip(rescale).zip(error).zip(norm);
+                let factors = factors.map(|(((add, rescale), error), norm)| Factors {
+                    add,
+                    rescale,
+                    error,
+                    norm,
+                });
+                let (width, codes) = (view.width, view.codes.to_vec());
+                let factors = factors.collect();
+                let leaf = Leaf { parent, centroid, span, width, rows, codes, factors };
+                agree.then_some(Self::Leaf(leaf))
             }
         }
     }
 }
 
-/// A codes segment, read in place.
-pub(crate) enum NodeView<'a> {
-    Leaf(LeafView<'a>),
-    Branch(Branch),
-}
-
-/// The codes segment of a leaf.
-pub(crate) struct LeafView<'a> {
-    pub(crate) parent: NodeId,
-    pub(crate) centroid: Rounded,
-    pub(crate) span: f32,
-    pub(crate) width: Width,
-    pub(crate) codes: &'a [u8],
-    pub(crate) add: Vec<f32>,
-    pub(crate) rescale: Vec<f32>,
-    pub(crate) error: Vec<f32>,
-    pub(crate) tags: &'a [[u8; 4]],
-}
-
 const HEADER: usize = 40;
-
-impl<'a> NodeView<'a> {
-    /// Reads a codes segment. `None` if it is not one.
-    pub(crate) fn decode(plain: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(plain);
-        let (level, width) = (reader.u8()?, reader.u8()?);
-        let parent = NodeId(reader.u64()?);
-        let tag = reader.array()?;
-        let span = f32::from_le_bytes(reader.array()?);
-        let dimension = usize::from(reader.u16()?);
-        let count = usize::try_from(reader.u32()?).ok()?;
-        let scale = f32::from_le_bytes(reader.array()?);
-        let centroid = Rounded { scale, codes: reader.bytes(dimension)?.to_vec() };
-        let four = count.checked_mul(4)?;
-        let view = if level == 0 {
-            let width = Width::from_bits(width)?;
-            let codes = reader.bytes(count.checked_mul(width.code_bytes(dimension))?)?;
-            let add = floats(reader.bytes(four)?);
-            let rescale = floats(reader.bytes(four)?);
-            let error = floats(reader.bytes(four)?);
-            let tags = reader.bytes(four)?.as_chunks().0;
-            Self::Leaf(LeafView { parent, centroid, span, width, codes, add, rescale, error, tags })
-        } else {
-            let ids = reader.bytes(count.checked_mul(8)?)?.as_chunks().0;
-            let children = Entries {
-                ids: ids.iter().map(|id| NodeId(u64::from_be_bytes(*id))).collect(),
-                scales: floats(reader.bytes(four)?),
-                squares: floats(reader.bytes(four)?),
-                radii: floats(reader.bytes(four)?),
-                codes: reader.bytes(count.checked_mul(dimension)?)?.to_vec(),
-            };
-            Self::Branch(Branch { parent, level, centroid, span, tag, children })
-        };
-        reader.finish()?;
-        Some(view)
-    }
-}
 
 fn put(out: &mut Writer, values: impl Iterator<Item = f32>) {
     values.for_each(|value| {
         out.bytes(&value.to_le_bytes());
     });
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -17,14 +17,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::node::{Branch, NodeView, ROW, Row};
+use super::node::{ROW, Row};
+use super::view::{CentroidView, ChildrenView, EntriesView, NodeView, RowsView};
 use super::{Space, damaged};
 use crate::crypto::Opened;
 use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::store::record::ROWS_PART;
-use crate::vector::rabitq::{Form, Probe};
+use crate::vector::rabitq::{Estimate, Form, Probe};
 use crate::vector::{Metric, Scorer, kernels};
 
 /// Nodes that are read together.
@@ -48,21 +49,19 @@ const LEAF: u64 = 85;
 
 /// What a search reads through.
 pub(crate) trait Pages {
-    /// Opens the codes of nodes, in order; `None` where there is none.
-    fn pages(&self, ids: &[NodeId]) -> Result<Vec<Option<Page<'_>>>>;
+    /// Opens the codes of nodes and hands each over with a way to open its rows, in order. A node that is not there
+    /// is left out.
+    fn pages<'s>(&'s self, ids: &[NodeId], visit: Visit<'_, 's>) -> Result<()>;
 
     /// Reads the vectors of rows and hands each over with its place in the list.
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()>;
 }
 
-/// Opens one part of a node's rows.
-pub(crate) type OpenRows<'a> = Box<dyn Fn(usize) -> Result<Arc<Opened>> + 'a>;
+/// Takes a node's codes, and what opens its rows.
+pub(crate) type Visit<'v, 's> = &'v mut dyn FnMut(&[u8], OpenRows<'s>) -> Result<()>;
 
-/// A node whose codes are open and whose rows can be.
-pub(crate) struct Page<'a> {
-    pub(crate) codes: Arc<Opened>,
-    pub(crate) rows: OpenRows<'a>,
-}
+/// Opens one part of a node's rows.
+pub(crate) type OpenRows<'s> = Box<dyn Fn(usize) -> Result<Arc<Opened>> + 's>;
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]
@@ -190,114 +189,147 @@ struct Candidate {
     tag: [u8; 4],
 }
 
-impl Search<'_> {
+/// A child of a branch that was read.
+#[derive(Clone, Copy)]
+struct Ranked {
+    /// Smaller is read earlier.
+    rank: f32,
+    id: NodeId,
+    radius: f32,
+}
+
+/// What has been scored: the candidates, and for each page what opens its rows.
+#[derive(Default)]
+struct Scored<'s> {
+    candidates: Vec<Candidate>,
+    rows: Vec<OpenRows<'s>>,
+    /// Scratch, for one page at a time.
+    centroid: Vec<f32>,
+    factors: [Vec<f32>; 3],
+    dots: Vec<i32>,
+    estimates: Vec<Estimate>,
+}
+
+impl<'a> Search<'a> {
     /// One attempt, and whether it has seen the whole index.
     fn run(&self, work: &mut Work) -> Result<(Vec<Found>, bool)> {
         let start = Instant::now();
-        let (leaves, root, whole) = self.route(work)?;
+        let mut scored = Scored::default();
+        let (leaves, whole) = self.route(&mut scored, work)?;
         let routed = Instant::now();
         work.routing += routed - start;
 
-        let mut opened = Vec::with_capacity(leaves.len() + 1);
-        let mut candidates = Vec::new();
-        if let Some(root) = root {
-            self.score(&root, 0, &mut candidates)?;
-            opened.push(root.rows);
-        }
+        scored.candidates.reserve(leaves.len().min(BATCH) * 256);
         for batch in leaves.chunks(BATCH) {
-            for page in self.pages.pages(batch)? {
-                let page = page.ok_or_else(damaged)?;
-                let number = u32::try_from(opened.len()).map_err(|_| damaged())?;
-                self.score(&page, number, &mut candidates)?;
-                // The codes have served; the rows may still be wanted.
-                opened.push(page.rows);
-            }
+            self.pages.pages(batch, &mut |codes, rows| match NodeView::decode(codes)
+                .ok_or_else(damaged)?
+            {
+                NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
+                    self.score(&leaf, &centroid, rows, &mut scored)
+                }
+                _ => Err(damaged()),
+            })?;
+        }
+        if scored.rows.len() < leaves.len() {
+            return Err(damaged());
         }
         work.nodes += leaves.len() as u64;
-        work.rows += candidates.len() as u64;
-        let scored = Instant::now();
-        work.scoring += scored - routed;
+        work.rows += scored.candidates.len() as u64;
+        let done = Instant::now();
+        work.scoring += done - routed;
 
-        let found = self.rerank(candidates, &opened, work)?;
-        work.reranking += scored.elapsed();
+        let found = self.rerank(scored.candidates, &scored.rows, work)?;
+        work.reranking += done.elapsed();
         Ok((found, whole))
     }
 
-    /// The leaves to look at, nearest first, or the root if it is a leaf; and whether these are all.
-    fn route(&self, work: &mut Work) -> Result<(Vec<NodeId>, Option<Page<'_>>, bool)> {
-        let root = self.pages.pages(&[NodeId::ROOT])?.into_iter().next().flatten();
-        let Some(root) = root else {
+    /// The leaves to look at, nearest first, and whether these are all. A root that is a leaf is scored at once.
+    fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<(Vec<NodeId>, bool)> {
+        let (mut level, mut ranked, mut leaf) = (None, Vec::new(), false);
+        self.pages.pages(&[NodeId::ROOT], &mut |codes, rows| {
+            let root = NodeView::decode(codes).ok_or_else(damaged)?;
+            level = Some(root.level);
+            match root.entries {
+                EntriesView::Children(children) => self.rank(&children, &mut ranked),
+                EntriesView::Rows(view) => {
+                    leaf = true;
+                    self.score(&view, &root.centroid, rows, scored)?;
+                }
+            }
+            Ok(())
+        })?;
+        let Some(mut level) = level else {
             // Only an empty index has no root.
-            let empty = self.depth.items == 0;
-            return if empty { Ok((Vec::new(), None, true)) } else { Err(damaged()) };
+            return if self.depth.items == 0 { Ok((Vec::new(), true)) } else { Err(damaged()) };
         };
         work.nodes += 1;
-        let mut branches = match NodeView::decode(&root.codes).ok_or_else(damaged)? {
-            NodeView::Leaf(_) => return Ok((Vec::new(), Some(root), true)),
-            NodeView::Branch(branch) => vec![branch],
-        };
+        if leaf {
+            return Ok((Vec::new(), true));
+        }
         let mut whole = true;
         loop {
-            let level = branches.first().map_or(1, |branch| branch.level);
-            let ranked = self.rank(&branches);
+            let order = |a: &Ranked, b: &Ranked| a.rank.total_cmp(&b.rank).then(a.id.cmp(&b.id));
+            ranked.sort_unstable_by(order);
             if level <= 1 {
                 let count = self.count(&ranked);
                 whole &= count == ranked.len();
-                let leaves = ranked.into_iter().take(count).map(|(_, leaf, _)| leaf);
-                return Ok((leaves.collect(), None, whole));
+                return Ok((ranked.iter().take(count).map(|child| child.id).collect(), whole));
             }
+            level -= 1;
             let beam = self.beam(ranked.len());
             whole &= beam >= ranked.len();
-            let ids: Vec<NodeId> = ranked.iter().take(beam).map(|(_, id, _)| *id).collect();
-            branches = Vec::with_capacity(ids.len());
+            let ids: Vec<NodeId> = ranked.iter().take(beam).map(|child| child.id).collect();
+            ranked.clear();
+            let mut seen = 0;
             for batch in ids.chunks(BATCH) {
-                for page in self.pages.pages(batch)? {
-                    let page = page.ok_or_else(damaged)?;
-                    match NodeView::decode(&page.codes).ok_or_else(damaged)? {
-                        NodeView::Branch(branch) if branch.level + 1 == level => {
-                            branches.push(branch);
+                self.pages.pages(batch, &mut |codes, _rows| {
+                    seen += 1;
+                    match NodeView::decode(codes).ok_or_else(damaged)? {
+                        NodeView { entries: EntriesView::Children(children), level: l, .. }
+                            if l == level =>
+                        {
+                            self.rank(&children, &mut ranked);
+                            Ok(())
                         }
-                        _ => return Err(damaged()),
+                        _ => Err(damaged()),
                     }
-                }
+                })?;
+            }
+            if seen < ids.len() {
+                return Err(damaged());
             }
             work.nodes += ids.len() as u64;
         }
     }
 
-    /// The children of branches, best first: rank, id, radius.
-    fn rank(&self, branches: &[Branch]) -> Vec<(f32, NodeId, f32)> {
-        let mut all = Vec::new();
+    /// Ranks the children of a branch.
+    fn rank(&self, children: &ChildrenView<'_>, out: &mut Vec<Ranked>) {
         let mut ranks = Vec::new();
+        let (scales, squares) = (children.scales(), children.squares());
+        self.probe.to_rounded(children.codes, &scales, &squares, &mut ranks);
         let reach = match self.space.metric {
             Metric::InnerProduct => ALPHA * length(self.probe.query()),
             Metric::Cosine | Metric::Euclidean => 0.0,
         };
-        for Branch { children, .. } in branches {
-            ranks.clear();
-            let (scales, squares) = (&children.scales, &children.squares);
-            self.probe.to_rounded(&children.codes, scales, squares, &mut ranks);
-            let children = children.ids.iter().zip(&children.radii);
-            all.extend(ranks.iter().zip(children).map(|(rank, (id, radius))| {
+        out.extend(ranks.into_iter().zip(children.ids()).zip(children.radii()).map(
+            |((rank, id), radius)| {
                 // An infinite radius says nothing.
                 let bonus = if reach > 0.0 { reach * radius } else { 0.0 };
-                (rank - bonus, *id, *radius)
-            }));
-        }
-        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        all
+                Ranked { rank: rank - bonus, id, radius }
+            },
+        ));
     }
 
     /// How many of the ranked leaves are read.
-    fn count(&self, ranked: &[(f32, NodeId, f32)]) -> usize {
+    fn count(&self, ranked: &[Ranked]) -> usize {
         let Probes { least, most, spread } = self.depth.probes(self.space.form());
-        let Some((nearest, _, _)) = ranked.first() else { return 0 };
+        let Some(nearest) = ranked.first() else { return 0 };
         let around = ranked.iter().take(least.max(1));
         let size = around.clone().count().max(1);
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let square = around.map(|(_, _, radius)| radius * radius).sum::<f32>() / size as f32;
-        let limit = nearest + spread * square;
-        let near = ranked.iter().take_while(|(rank, _, _)| *rank <= limit).count();
+        let square = around.map(|child| child.radius * child.radius).sum::<f32>() / size as f32;
+        let limit = nearest.rank + spread * square;
+        let near = ranked.iter().take_while(|child| child.rank <= limit).count();
         near.clamp(least.max(1), most.max(least).max(1)).min(ranked.len())
     }
 
@@ -316,33 +348,38 @@ impl Search<'_> {
     }
 
     /// Estimates the distance of every row of a leaf.
-    fn score(&self, page: &Page<'_>, number: u32, out: &mut Vec<Candidate>) -> Result<()> {
-        let NodeView::Leaf(leaf) = NodeView::decode(&page.codes).ok_or_else(damaged)? else {
-            return Err(damaged());
-        };
-        let centroid = leaf.centroid.expand();
-        let base = self.probe.to_centroid(&centroid);
-        let apart = kernels::squared_distance(self.probe.query(), &centroid).sqrt();
-        let (mut dots, mut estimates) = (Vec::new(), Vec::with_capacity(leaf.tags.len()));
+    fn score(
+        &self,
+        leaf: &RowsView<'_>,
+        centroid: &CentroidView<'_>,
+        rows: OpenRows<'a>,
+        scored: &mut Scored<'a>,
+    ) -> Result<()> {
+        let page = u32::try_from(scored.rows.len()).map_err(|_| damaged())?;
+        // The codes have served after this; the rows may still be wanted.
+        scored.rows.push(rows);
+        centroid.expand_into(&mut scored.centroid);
+        let base = self.probe.to_centroid(&scored.centroid);
+        let apart = kernels::squared_distance(self.probe.query(), &scored.centroid).sqrt();
+        leaf.factors_into(&mut scored.factors);
+        let [add, rescale, error] = &scored.factors;
+        scored.estimates.clear();
         self.probe.estimate(
             leaf.width,
             base,
             apart,
             leaf.codes,
-            &leaf.add,
-            &leaf.rescale,
-            &leaf.error,
-            &mut dots,
-            &mut estimates,
+            add,
+            rescale,
+            error,
+            &mut scored.dots,
+            &mut scored.estimates,
         );
-        if estimates.len() != leaf.tags.len() {
-            return Err(damaged());
-        }
-        let rows = estimates.iter().zip(leaf.tags).zip(0u32..);
-        out.extend(rows.map(|((estimate, tag), row)| Candidate {
+        let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
+        scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
             estimate: estimate.distance,
             lower: estimate.distance - CERTAINTY * (estimate.distance - estimate.lower),
-            page: number,
+            page,
             row,
             tag: *tag,
         }));

@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use super::node::{Copy, Node, ROW, Row};
 use super::plan::{Effects, Plan, Point};
-use super::search::{Depth, Found, Page, Pages, Work, search};
+use super::search::{Depth, Found, Pages, Visit, Work, search};
 use super::verify::{Census, lists, walk};
 use super::{Backing, Home, Rules, Space, damaged};
+use crate::crypto::Opened;
 use crate::error::Result;
 use crate::id::{ItemNumber, NodeId};
 use crate::store::key::Pseudonym;
@@ -296,20 +297,16 @@ impl Backing for Store {
 }
 
 impl Pages for Store {
-    fn pages(&self, ids: &[NodeId]) -> Result<Vec<Option<Page<'_>>>> {
+    fn pages<'s>(&'s self, ids: &[NodeId], visit: Visit<'_, 's>) -> Result<()> {
         const { assert!(ROWS_PART.is_multiple_of(ROW)) };
-        let page = |id: &NodeId| {
-            let (codes, rows) = self.nodes.get(id)?;
+        for (codes, rows) in ids.iter().filter_map(|id| self.nodes.get(id)) {
             let part = move |part: usize| {
                 let part = rows.chunks(ROWS_PART).nth(part).ok_or_else(damaged)?;
-                Ok(Arc::new(crate::crypto::Opened::passing(part.to_vec())))
+                Ok(Arc::new(Opened::passing(part.to_vec())))
             };
-            Some(Page {
-                codes: Arc::new(crate::crypto::Opened::passing(codes.clone())),
-                rows: Box::new(part),
-            })
-        };
-        Ok(ids.iter().map(page).collect())
+            visit(codes, Box::new(part))?;
+        }
+        Ok(())
     }
 
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {

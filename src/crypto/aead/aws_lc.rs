@@ -36,4 +36,17 @@ impl Aead {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         self.0.open_in_place_separate_tag(nonce, Aad::from(aad), tag, body).is_ok()
     }
+
+    /// As [`open`](Self::open), from one place to another of the same length.
+    pub(super) fn open_into(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        body: &[u8],
+        tag: &[u8; 16],
+        out: &mut [u8],
+    ) -> bool {
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        self.0.open_separate_gather(nonce, Aad::from(aad), body, tag, out).is_ok()
+    }
 }

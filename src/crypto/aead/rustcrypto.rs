@@ -4,6 +4,7 @@
 //! Opening checks the tag before it decrypts. Key schedule and hash key are wiped on drop by the
 //! crate's `zeroize` feature.
 
+use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 
@@ -30,5 +31,19 @@ impl Aead {
     ) -> bool {
         let nonce = Nonce::from(*nonce);
         self.0.decrypt_inout_detached(&nonce, aad, body.into(), &Tag::from(*tag)).is_ok()
+    }
+
+    /// As [`open`](Self::open), from one place to another of the same length.
+    pub(super) fn open_into(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        body: &[u8],
+        tag: &[u8; 16],
+        out: &mut [u8],
+    ) -> bool {
+        let nonce = Nonce::from(*nonce);
+        let Ok(buffer) = InOutBuf::new(body, out) else { return false };
+        self.0.decrypt_inout_detached(&nonce, aad, buffer, &Tag::from(*tag)).is_ok()
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use super::{Epochs, Shape, open_parts, seal_parts};
 use crate::codec::{Format, Reader, Writer};
-use crate::crypto::aead::{Cipher, TAG};
+use crate::crypto::aead::{Cipher, TAG, part_nonce};
 use crate::crypto::kdf::{Place, Purpose, ReadSecret, Salt};
 use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, ItemNumber, NodeId};
@@ -255,21 +255,26 @@ impl PayloadCipher {
     }
 
     /// Opens a vector of `length` bytes for who has the salt from a leaf and not the item record.
+    /// What `out` held is lost.
     pub(crate) fn open_vector<V: Deref<Target = [u8]>>(
         &self,
         length: usize,
         values: &[V],
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        let field = Field::Vector;
-        let (start, aad, prefix) = (out.len(), self.aad(field), [PAYLOAD_FORMAT]);
-        let values: Vec<&[u8]> = values.iter().map(Deref::deref).collect();
-        for value in &values {
+        let (field, aad) = (Field::Vector.number(), self.aad(Field::Vector));
+        for value in values {
             PAYLOAD.check(value)?;
         }
-        let whole = open_parts(&self.cipher, field.number(), &aad, &prefix, &values, out).is_some()
-            && out.len() - start == length;
-        if whole { Ok(()) } else { Err(Error::Integrity(Fault::Payload)) }
+        let opened = if let [value] = values {
+            let sealed = value.strip_prefix(&[PAYLOAD_FORMAT]).unwrap_or_default();
+            self.cipher.open_over(&part_nonce(field, 0, true), &aad, sealed, out)
+        } else {
+            out.clear();
+            let values: Vec<&[u8]> = values.iter().map(Deref::deref).collect();
+            open_parts(&self.cipher, field, &aad, &[PAYLOAD_FORMAT], &values, out).is_some()
+        };
+        if opened && out.len() == length { Ok(()) } else { Err(Error::Integrity(Fault::Payload)) }
     }
 
     /// The number of values of at most `limit` bytes that a field is stored in.

@@ -144,11 +144,12 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         Ok(NodeCipher { cipher: Cipher::new(&key), aad: self.lengths.aad(&self.place) })
     }
 
-    /// Opens the codes into `out`, which is cleared first.
+    /// Opens the codes into `out`, in place of what it held.
     pub(crate) fn open_codes(&self, cipher: &NodeCipher, out: &mut Vec<u8>) -> Result<()> {
-        out.clear();
-        let length = widen(self.lengths.codes);
-        self.open(cipher, &part_nonce(CODES, 0, true), 0, length, out)
+        let sealed = self.sealed(0, widen(self.lengths.codes));
+        let nonce = part_nonce(CODES, 0, true);
+        let opened = sealed.is_some_and(|s| cipher.cipher.open_over(&nonce, &cipher.aad, s, out));
+        if opened { Ok(()) } else { Err(Error::Integrity(Fault::Node)) }
     }
 
     /// Opens one part of the rows onto `out`.
@@ -165,7 +166,9 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         let number = u32::try_from(part).map_err(|_| damaged())?;
         let nonce = part_nonce(ROWS, number, part + 1 == count);
         let before = widen(self.lengths.codes) + TAG + part * (ROWS_PART + TAG);
-        self.open(cipher, &nonce, before, length.min(ROWS_PART), out)
+        let sealed = self.sealed(before, length.min(ROWS_PART));
+        let opened = sealed.is_some_and(|s| cipher.cipher.open_onto(&nonce, &cipher.aad, s, out));
+        if opened { Ok(()) } else { Err(damaged()) }
     }
 
     /// The number of parts that the rows are sealed in.
@@ -173,18 +176,9 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         widen(self.lengths.rows).div_ceil(ROWS_PART)
     }
 
-    fn open(
-        &self,
-        cipher: &NodeCipher,
-        nonce: &[u8; 12],
-        before: usize,
-        length: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        let sealed = self.bytes.as_ref().get(HEADER + before..).and_then(|b| b.get(..length + TAG));
-        let opened =
-            sealed.is_some_and(|sealed| cipher.cipher.open_onto(nonce, &cipher.aad, sealed, out));
-        if opened { Ok(()) } else { Err(Error::Integrity(Fault::Node)) }
+    /// A piece of `length` bytes of plaintext that begins `before` bytes behind the header.
+    fn sealed(&self, before: usize, length: usize) -> Option<&[u8]> {
+        self.bytes.as_ref().get(HEADER.checked_add(before)?..)?.get(..length.checked_add(TAG)?)
     }
 }
 

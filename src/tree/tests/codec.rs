@@ -5,7 +5,8 @@ use super::{METRICS, Random, Store, WIDTHS, small};
 use crate::codec::Writer;
 use crate::id::NodeId;
 use crate::tree::Rules;
-use crate::tree::node::{Entries, Leaf, Node, NodeView, ROW};
+use crate::tree::node::{Entries, Leaf, Node, ROW};
+use crate::tree::view::NodeView;
 use crate::vector::scalar::Rounded;
 
 /// Nodes of every kind: leaves of every width, an empty one, branches of two levels.
