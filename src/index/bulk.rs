@@ -169,6 +169,11 @@ impl Index<'_> {
             if expected <= space.rules.leaf_most || key.head.commit.item_count > 0 {
                 return Ok(Outcome::Nothing(()));
             }
+            // Without items there may be leaves: of a run that ended here, or where all that was there is deleted.
+            let root = crate::store::key::node(key.index, crate::id::NodeId::ROOT, 0);
+            if snapshot.get(crate::store::Family::Nodes, &root)?.is_some() {
+                return Ok(Outcome::Nothing(()));
+            }
             let stride = items.len().div_ceil(SAMPLE).max(1);
             let sample: Vec<&Item> = items.iter().step_by(stride).collect();
             for (position, item) in sample.iter().enumerate() {
