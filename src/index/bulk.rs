@@ -13,6 +13,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use serde_json::Value;
+
 use super::growth::{Growth, replant_skeleton};
 use super::partition::space;
 use super::upsert::dimension_for;
@@ -255,7 +257,25 @@ fn report_of(committed: Committed<()>) -> BulkReport {
 
 fn size(item: &Item) -> usize {
     let contents = item.contents.as_ref().map_or(0, Vec::len);
-    OVERHEAD + item.id.len() + item.vector.len() * 4 + contents
+    let metadata = item.metadata.as_ref().map_or(0, |value| weight(value, DEPTH));
+    OVERHEAD + item.id.len() + item.vector.len() * 4 + contents + metadata
+}
+
+/// Levels of metadata that are looked at: deeper is not accepted anyway.
+const DEPTH: usize = 128;
+
+/// About the bytes that a JSON value takes in memory.
+fn weight(value: &Value, depth: usize) -> usize {
+    const NODE: usize = 32;
+    let Some(depth) = depth.checked_sub(1) else { return NODE };
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| weight(item, depth)).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, item)| NODE + name.len() + weight(item, depth)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// The next items, as many as the buffer holds; at least one if there is one.

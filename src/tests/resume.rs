@@ -53,3 +53,20 @@ fn what_a_vector_holds_breaks_no_bulk_write() {
         }
     }
 }
+
+#[test]
+fn metadata_counts_for_the_size_of_a_commit() {
+    let db = Database::in_memory().unwrap();
+    let index = loaded(&db);
+    let item = |i: u32| {
+        let text = "x".repeat(60_000);
+        Item::new(i.to_string(), [1.0, 2.0]).metadata(serde_json::json!({ "text": text }))
+    };
+    let mut commits = 0;
+    let each = |_: &_| {
+        commits += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(index.bulk_upsert((0..600).map(item), each).unwrap().inserted, 600);
+    assert!(commits >= 3, "{commits} commits for 36 MB");
+}
