@@ -146,6 +146,21 @@ impl Cache {
         }
     }
 
+    /// Takes away what is kept under a secret that is gone for good, and keeps nothing more of it.
+    pub(crate) fn forget_all(&self, secret: [u8; 16]) {
+        let mut inner = self.lock();
+        inner.floors.insert(secret, u64::MAX);
+        let Inner { young, old, bytes, .. } = &mut *inner;
+        old.retain(|name, _| name.secret != secret);
+        young.retain(|name, entries| {
+            let keep = name.secret != secret;
+            if !keep {
+                *bytes -= entries.iter().map(Entry::size).sum::<usize>();
+            }
+            keep
+        });
+    }
+
     /// Takes everything away.
     pub(crate) fn clear(&self) {
         *self.lock() = Inner::default();
@@ -248,6 +263,21 @@ mod tests {
         assert!(cache.get(name(1), PART, &stamp(2), &STATE).is_none());
         cache.put(name(1), PART, stamp(6), (6, [2; 32]), &kept);
         assert!(cache.get(name(1), PART, &stamp(6), &STATE).is_some());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_secret_that_is_gone() {
+        let cache = Cache::new(1 << 20);
+        let other = Name { secret: [8; 16], ..name(1) };
+        let kept = value(10);
+        cache.put(name(1), PART, stamp(2), STATE, &kept);
+        cache.put(other, PART, stamp(2), STATE, &value(10));
+        cache.forget_all([9; 16]);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        cache.put(name(1), PART, stamp(2), STATE, &kept);
+        assert_eq!(Arc::strong_count(&kept), 1);
+        assert!(cache.get(other, PART, &stamp(2), &STATE).is_some());
+        assert_eq!(cache.lock().bytes, 10 + OVERHEAD);
     }
 
     #[test]

@@ -163,7 +163,10 @@ impl Options {
         within("max_contents", self.max_contents, 0, 1 << 30)?;
         within("max_metadata", self.max_metadata, 2, 16 << 20)?;
         within("max_value", self.max_value, 4 << 10, 1 << 20)?;
-        let Tuning { code_bits, leaf_items, fan_out, .. } = self.tuning;
+        let Tuning { code_bits, leaf_items, fan_out, noise, .. } = self.tuning;
+        if !(0.0..=16.0).contains(&noise) {
+            return Err(Error::invalid(format!("noise is 0 to 16, not {noise}")));
+        }
         if !matches!(code_bits, 1 | 2 | 4) {
             return Err(Error::invalid(format!("code_bits is 1, 2 or 4, not {code_bits}")));
         }
@@ -188,7 +191,7 @@ pub struct Tuning {
     /// Whether items get a second copy.
     pub spill: bool,
     /// The norm of the noise of a centroid, times the number of its members, over the root mean square of
-    /// their lengths.
+    /// their lengths: 0 to 16.
     pub noise: f32,
 }
 

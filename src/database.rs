@@ -278,6 +278,9 @@ impl Database {
             Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
         engine.commit(batch, Durability::Synced)?;
         self.shared.forget(id);
+        if let (Some(cache), Ok(secret)) = (&self.shared.cache, root.current_secret()) {
+            cache.forget_all(secret.fingerprint(id));
+        }
         engine.purge(&[&id.0, &name_key]).map_err(|error| {
             Error::Io(format!("the index is deleted, but its files were not rewritten: {error}"))
         })

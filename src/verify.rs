@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Fault, Result};
 use crate::index::{Answer, Growth, Include, Index, Span, open_item, scan, space};
 use crate::keyring::ReadKey;
+use crate::store::record::node_parts;
 use crate::store::{Family, Snapshot, key};
 use crate::tree::node::Row;
 use crate::tree::verify::{Census, lists, walk};
@@ -109,19 +110,27 @@ fn census(
     })
 }
 
-/// The number of nodes that are stored, reachable or not.
+/// The number of nodes that are stored, reachable or not. No value is there that belongs to none.
 fn stored_nodes(snapshot: &dyn Snapshot, key: &ReadKey) -> Result<u64> {
     let prefix = key::nodes(key.index);
-    let (mut count, mut malformed) = (0, false);
-    snapshot.scan(Family::Nodes, &prefix, &prefix, &mut |found, _| {
-        match key::node_of(found) {
-            Some((_, 0)) => count += 1,
-            Some(_) => {}
-            None => malformed = true,
+    let (mut count, mut sound) = (0, true);
+    // The node that the values read last belong to, and the number of its values and of those still to come.
+    let mut last = None;
+    snapshot.scan(Family::Nodes, &prefix, &prefix, &mut |found, value| {
+        match (key::node_of(found), last) {
+            (Some((id, 0)), _) => {
+                count += 1;
+                sound &= node_parts(value).map(|parts| last = Some((id, parts, 1))).is_ok();
+            }
+            (Some((id, part)), Some((of, parts, next))) => {
+                sound &= id == of && part == next && part < parts;
+                last = Some((of, parts, part.saturating_add(1)));
+            }
+            _ => sound = false,
         }
         ControlFlow::Continue(())
     })?;
-    if malformed { Err(Error::Integrity(Fault::Node)) } else { Ok(count) }
+    if sound { Ok(count) } else { Err(Error::Integrity(Fault::Node)) }
 }
 
 /// The number of items and of those in two leaves. In an index with a tree, every item has a home.

@@ -13,6 +13,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use serde_json::Value;
+
 use super::growth::{Growth, replant_skeleton};
 use super::partition::space;
 use super::upsert::dimension_for;
@@ -169,6 +171,11 @@ impl Index<'_> {
             if expected <= space.rules.leaf_most || key.head.commit.item_count > 0 {
                 return Ok(Outcome::Nothing(()));
             }
+            // Without items there may be leaves: of a run that ended here, or where all that was there is deleted.
+            let root = crate::store::key::node(key.index, crate::id::NodeId::ROOT, 0);
+            if snapshot.get(crate::store::Family::Nodes, &root)?.is_some() {
+                return Ok(Outcome::Nothing(()));
+            }
             let stride = items.len().div_ceil(SAMPLE).max(1);
             let sample: Vec<&Item> = items.iter().step_by(stride).collect();
             for (position, item) in sample.iter().enumerate() {
@@ -250,7 +257,25 @@ fn report_of(committed: Committed<()>) -> BulkReport {
 
 fn size(item: &Item) -> usize {
     let contents = item.contents.as_ref().map_or(0, Vec::len);
-    OVERHEAD + item.id.len() + item.vector.len() * 4 + contents
+    let metadata = item.metadata.as_ref().map_or(0, |value| weight(value, DEPTH));
+    OVERHEAD + item.id.len() + item.vector.len() * 4 + contents + metadata
+}
+
+/// Levels of metadata that are looked at: deeper is not accepted anyway.
+const DEPTH: usize = 128;
+
+/// About the bytes that a JSON value takes in memory.
+fn weight(value: &Value, depth: usize) -> usize {
+    const NODE: usize = 32;
+    let Some(depth) = depth.checked_sub(1) else { return NODE };
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| weight(item, depth)).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, item)| NODE + name.len() + weight(item, depth)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// The next items, as many as the buffer holds; at least one if there is one.

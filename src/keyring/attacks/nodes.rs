@@ -268,3 +268,17 @@ fn a_leaf_resealed_by_a_reader_shows_in_verify_tree_and_the_set_hash() {
     assert_eq!(world.verified(), Err(NODE));
     assert!(!world.set_hash_holds());
 }
+
+#[test]
+fn a_value_that_belongs_to_no_node_is_found_by_verifying() {
+    for part in [1, 60_000] {
+        let world = grove();
+        assert_eq!(world.verified(), Ok(()));
+        let leaf = world.leaf_of("1");
+        let (stray, _) = world.nodes().into_iter().next().unwrap();
+        let (first, _) = key::node_of(&stray).unwrap();
+        let value = world.store.get(Family::Nodes, &key::node(world.index, leaf, 0)).unwrap();
+        world.store.put(Family::Nodes, &key::node(world.index, first, part + 1), &value);
+        assert_eq!(world.verified(), Err(NODE), "part {part}");
+    }
+}
