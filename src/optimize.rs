@@ -7,11 +7,12 @@
 //! A branch remembers the ETag it was rebuilt under. So a run that was stopped, or killed, is resumed by the next: branches
 //! that were done under the state of the items that still is are skipped.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::commit::{self, Draft, Operation};
 use crate::error::Result;
-use crate::id::VersionToken;
+use crate::id::{ETag, NodeId, VersionToken};
 use crate::index::{Growth, Index, Outcome, space};
 use crate::tree::plan::Plan;
 
@@ -68,42 +69,66 @@ impl Index<'_> {
         &self,
         mut progress: impl FnMut(&OptimizeProgress) -> ControlFlow<()>,
     ) -> Result<OptimizeReport> {
-        let mut run = None;
+        let mut run: Option<Run> = None;
         let mut rebuilt = 0;
         loop {
             let committed = self.mutate(|snapshot, key, limits| {
                 let Some(space) = space(key, self.shared(), key.dimension()) else {
-                    return Ok(Outcome::Nothing((0, 0)));
+                    return Ok(Outcome::Nothing(None));
                 };
                 let growth = Growth::new(snapshot, key, self.shared());
                 let mut next = key.head.next(Operation::Optimize, commit::now())?;
-                // The state at the start: a run ends even if items change all the time.
-                let etag = run.get_or_insert(key.head.etag());
-                let mut tag = [0; 16];
-                tag.iter_mut().zip(etag.as_bytes()).for_each(|(tag, byte)| *tag = *byte);
                 let mut plan = Plan::new(&growth, &space, next.sequence);
-                let twigs = plan.twigs()?;
-                let due = twigs.iter().filter(|(_, done)| *done != tag).count() as u64;
-                let Some((branch, _)) = twigs.iter().find(|(_, done)| *done != tag) else {
-                    return Ok(Outcome::Nothing((0, 0)));
+                // The state at the start: a run ends even if items change all the time.
+                let run = match &mut run {
+                    Some(run) => run,
+                    None => run.insert(Run::new(key.head.etag(), plan.twigs()?)),
                 };
-                plan.rebuild(*branch, tag)?;
+                let mut due = None;
+                while let Some(branch) = run.due.pop_front() {
+                    // It may have been merged or split since.
+                    if plan.is_twig(branch, &run.tag)? {
+                        due = Some(branch);
+                        break;
+                    }
+                    run.done += 1;
+                }
+                let Some(branch) = due else { return Ok(Outcome::Nothing(None)) };
+                plan.rebuild(branch, run.tag)?;
+                run.done += 1;
                 let mut draft = Draft::begin(snapshot, &key.head)?;
                 let generation = next.sequence;
                 growth.apply_all(plan.finish()?, generation, limits, &mut draft)?;
                 next.content_tag = Some(key.head.etag().0);
-                let done = twigs.len() as u64 - due + 1;
-                Ok(Outcome::Changed(draft, next, (done, due - 1)))
+                let (done, remaining) = (run.done, run.due.len() as u64);
+                Ok(Outcome::Changed(draft, next, Some(OptimizeProgress { done, remaining })))
             })?;
-            let (done, remaining) = committed.value;
             let version = committed.version;
-            if !committed.changed {
+            let Some(state) = committed.value else {
                 return Ok(OptimizeReport { rebuilt, remaining: 0, version });
-            }
+            };
             rebuilt += 1;
-            if progress(&OptimizeProgress { done, remaining }).is_break() {
-                return Ok(OptimizeReport { rebuilt, remaining, version });
+            if progress(&state).is_break() {
+                return Ok(OptimizeReport { rebuilt, remaining: state.remaining, version });
             }
         }
+    }
+}
+
+/// One call's list of branches.
+struct Run {
+    tag: [u8; 16],
+    due: VecDeque<NodeId>,
+    done: u64,
+}
+
+impl Run {
+    fn new(etag: ETag, twigs: Vec<(NodeId, [u8; 16])>) -> Self {
+        let mut tag = [0; 16];
+        tag.iter_mut().zip(etag.as_bytes()).for_each(|(tag, byte)| *tag = *byte);
+        let all = twigs.len() as u64;
+        let due = twigs.into_iter().filter(|(_, done)| *done != tag).map(|(branch, _)| branch);
+        let due: VecDeque<NodeId> = due.collect();
+        Self { tag, done: all - due.len() as u64, due }
     }
 }

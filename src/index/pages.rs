@@ -16,7 +16,7 @@ use crate::keyring::Session;
 use crate::store::record::{NodeCipher, SealedNode, Sealing};
 use crate::store::{Snapshot, key};
 use crate::tree::node::Row;
-use crate::tree::search::{Pages, Visit};
+use crate::tree::search::{OpenRows, Pages, Visit};
 use crate::vector::{self, Precision};
 
 /// What a query reads through.
@@ -85,7 +85,7 @@ impl<'a> PageReader<'a> {
         let Some(cached) = self.cache else {
             node.open_codes(&cipher, buffer)?;
             self.opened.set(self.opened.get() + buffer.len() as u64);
-            return visit(buffer, Box::new(move |part| self.rows(id, &node, &cipher, part)));
+            return visit(buffer, Box::new(move |part| self.open_rows(id, &node, &cipher, part)));
         };
         let held = cached.cache.get(cached.name(name), Part::Codes, &stamp, &cached.state);
         let codes = if let Some(codes) = held {
@@ -97,10 +97,10 @@ impl<'a> PageReader<'a> {
             self.keep(name, Part::Codes, stamp, &codes);
             codes
         };
-        visit(&codes, Box::new(move |part| self.rows(id, &node, &cipher, part)))
+        visit(&codes, Box::new(move |part| self.open_rows(id, &node, &cipher, part)))
     }
 
-    fn rows(
+    fn open_rows(
         &self,
         id: NodeId,
         node: &SealedNode<Bytes<'_>>,
@@ -129,7 +129,7 @@ impl<'a> PageReader<'a> {
         cached.cache.get_current(name, Part::Codes, &cached.state)
     }
 
-    /// A part of the rows of a page that came from the cache. The node is read if the part is not there.
+    /// A part of the rows of a page that is not held. The node is read again if the part is not in the cache.
     fn cached_rows(&self, id: NodeId, part: usize) -> Result<Arc<Opened>> {
         let held = self.cache.and_then(|cached| {
             let number = Part::Rows(u32::try_from(part).unwrap_or(u32::MAX));
@@ -143,7 +143,7 @@ impl<'a> PageReader<'a> {
         let bytes = bytes.into_iter().next().flatten();
         let node = parse(self.key, id, bytes.ok_or(Error::Integrity(Fault::Node))?)?;
         let cipher = node.cipher(&self.key.epochs)?;
-        self.rows(id, &node, &cipher, part)
+        self.open_rows(id, &node, &cipher, part)
     }
 
     fn keep(&self, name: [u8; 16], part: Part, stamp: Stamp, value: &Arc<Opened>) {
@@ -184,6 +184,10 @@ impl Pages for PageReader<'_> {
         }
         self.buffer.set(buffer);
         Ok(())
+    }
+
+    fn rows(&self, id: NodeId) -> OpenRows<'_> {
+        Box::new(move |part| self.cached_rows(id, part))
     }
 
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {

@@ -45,7 +45,8 @@ impl Plan<'_> {
         }
         let mut children = Entries::default();
         for members in &members {
-            let centroid = centroid_of(members, members.len(), self.space)?;
+            let members = members_of(&sample, members);
+            let centroid = centroid_of(&members, members.len(), self.space)?;
             let id = self.fresh_id();
             let leaf = Leaf::empty(NodeId::ROOT, centroid.clone(), rules.width);
             children.push(id, &centroid, 0.0);
@@ -62,29 +63,26 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// The sample in about `count` clusters, none empty.
-    fn clusters<'v>(&self, sample: &'v [Placed], count: usize) -> Result<Vec<Vec<&'v Placed>>> {
-        let all: Vec<&Placed> = sample.iter().collect();
+    /// Vectors in about `count` clusters, none empty: the places of their members.
+    pub(super) fn clusters(&self, vectors: &[Placed], count: usize) -> Result<Vec<Vec<usize>>> {
+        let all: Vec<usize> = (0..vectors.len()).collect();
         if count <= FLAT {
-            return Ok(cluster(&all, count));
+            return Ok(cluster(vectors, &all, count));
         }
-        let coarse = cluster(&all, count.isqrt());
-        let share = |part: &[&Placed]| (part.len() * count).div_ceil(sample.len()).max(1);
-        let fine = map(self.backing, coarse, |part| Ok(cluster(&part, share(&part))))?;
-        self.refine(sample, fine.into_iter().flatten().collect())
+        let coarse = cluster(vectors, &all, count.isqrt());
+        let share = |part: &[usize]| (part.len() * count).div_ceil(vectors.len()).max(1);
+        let fine = map(self.backing, coarse, |part| Ok(cluster(vectors, &part, share(&part))))?;
+        self.refine(vectors, fine.into_iter().flatten().collect())
     }
 
-    /// Runs Lloyd's algorithm over all clusters together: two levels alone leave vectors on the wrong side of the
-    /// borders of the coarse clusters.
-    fn refine<'v>(
-        &self,
-        sample: &'v [Placed],
-        mut clusters: Vec<Vec<&'v Placed>>,
-    ) -> Result<Vec<Vec<&'v Placed>>> {
+    /// Runs Lloyd's algorithm over all clusters together: two levels alone leave vectors on the wrong
+    /// side of the borders of the coarse clusters.
+    fn refine(&self, vectors: &[Placed], mut clusters: Vec<Vec<usize>>) -> Result<Vec<Vec<usize>>> {
         let dimension = self.space.padded();
-        let mut centroids: Vec<f32> = clusters.iter().flat_map(|members| mean(members)).collect();
-        let share = sample.len().div_ceil(self.backing.threads()).max(1);
-        let parts: Vec<Vec<f32>> = sample
+        let mut centroids: Vec<f32> =
+            clusters.iter().flat_map(|members| mean(&members_of(vectors, members))).collect();
+        let share = vectors.len().div_ceil(self.backing.threads()).max(1);
+        let parts: Vec<Vec<f32>> = vectors
             .chunks(share)
             .map(|part| part.iter().flat_map(|vector| vector.iter().copied()).collect())
             .collect();
@@ -95,9 +93,9 @@ impl Plan<'_> {
             })?;
             let nearest = assigned.iter().flat_map(|part| part.nearest.iter());
             clusters.iter_mut().for_each(Vec::clear);
-            for (vector, cluster) in sample.iter().zip(nearest) {
+            for (place, cluster) in nearest.enumerate() {
                 let cluster = usize::try_from(*cluster).ok().and_then(|at| clusters.get_mut(at));
-                cluster.ok_or_else(damaged)?.push(vector);
+                cluster.ok_or_else(damaged)?.push(place);
             }
             kmeans::update(&mut centroids, &assigned);
         }
@@ -154,6 +152,12 @@ impl Plan<'_> {
             (ids, level) = (below, level - 1);
         }
         ids.into_iter().map(|id| Ok((id, self.branch(id)?.tag))).collect()
+    }
+
+    /// Whether there is a branch above leaves with this id that does not have the tag.
+    pub(crate) fn is_twig(&mut self, id: NodeId, tag: &[u8; 16]) -> Result<bool> {
+        let node = self.backing.nodes(&[id])?.into_iter().next().flatten();
+        Ok(matches!(node, Some(Node::Branch(branch)) if branch.level == 1 && branch.tag != *tag))
     }
 
     /// Clusters everything below a branch above the leaves anew, and marks the branch with the tag.
@@ -224,15 +228,21 @@ impl Plan<'_> {
     }
 }
 
-fn cluster<'v>(members: &[&'v Placed], count: usize) -> Vec<Vec<&'v Placed>> {
+pub(super) fn members_of<'v>(vectors: &'v [Placed], places: &[usize]) -> Vec<&'v Placed> {
+    places.iter().filter_map(|place| vectors.get(*place)).collect()
+}
+
+/// Some of the vectors in at most `count` clusters.
+fn cluster(vectors: &[Placed], places: &[usize], count: usize) -> Vec<Vec<usize>> {
+    let members = members_of(vectors, places);
     let dimension = members.first().map_or(0, |vector| vector.len());
     let flat: Vec<f32> = members.iter().flat_map(|vector| vector.iter().copied()).collect();
     let found = kmeans::cluster(Points::new(dimension, &flat), count, ROUNDS);
     let clusters = found.assignment.iter().max().map_or(0, |cluster| cluster + 1);
     let mut out = vec![Vec::new(); usize::try_from(clusters).unwrap_or(0)];
-    for (member, cluster) in members.iter().zip(found.assignment) {
+    for (place, cluster) in places.iter().zip(found.assignment) {
         if let Some(out) = usize::try_from(cluster).ok().and_then(|cluster| out.get_mut(cluster)) {
-            out.push(*member);
+            out.push(*place);
         }
     }
     out.retain(|cluster| !cluster.is_empty());

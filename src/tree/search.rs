@@ -11,8 +11,9 @@
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
-//! Memory: the pages of one batch, at most [`BATCH`] at a time, and 24 bytes per row scored.
+//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each row scored in a batch, [`FIRST`] vectors.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ const SPREAD: f32 = 0.31;
 const CERTAINTY: f32 = 1.0;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
+/// Vectors read at a time until there are as many as are wanted.
+const FIRST: usize = 1024;
 /// Trees with no more leaves than this are searched whole by default.
 const WHOLE: usize = 24;
 /// First copies in a leaf, about.
@@ -52,6 +55,9 @@ pub(crate) trait Pages {
     /// Opens the codes of nodes and hands each over with a way to open its rows, in order. A node that is not there
     /// is left out.
     fn pages<'s>(&'s self, ids: &[NodeId], visit: Visit<'_, 's>) -> Result<()>;
+
+    /// What opens the rows of a node that was visited, without holding on to the node: it is read again.
+    fn rows(&self, id: NodeId) -> OpenRows<'_>;
 
     /// Reads the vectors of rows and hands each over with its place in the list.
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()>;
@@ -203,11 +209,19 @@ struct Ranked {
 struct Scored<'s> {
     candidates: Vec<Candidate>,
     rows: Vec<OpenRows<'s>>,
+    /// Rows scored and not yet counted.
+    count: u64,
     /// Scratch, for one page at a time.
     centroid: Vec<f32>,
     factors: [Vec<f32>; 3],
     dots: Vec<i32>,
     estimates: Vec<Estimate>,
+}
+
+impl Scored<'_> {
+    const fn take_count(&mut self) -> u64 {
+        std::mem::replace(&mut self.count, 0)
+    }
 }
 
 impl<'a> Search<'a> {
@@ -220,21 +234,27 @@ impl<'a> Search<'a> {
         work.routing += routed - start;
 
         scored.candidates.reserve(leaves.len().min(BATCH) * 256);
-        for batch in leaves.chunks(BATCH) {
-            self.pages.pages(batch, &mut |codes, rows| match NodeView::decode(codes)
-                .ok_or_else(damaged)?
-            {
-                NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
-                    self.score(&leaf, &centroid, rows, &mut scored)
+        for (number, batch) in leaves.chunks(BATCH).enumerate() {
+            let mut ids = batch.iter();
+            self.pages.pages(batch, &mut |codes, rows| {
+                let id = *ids.next().ok_or_else(damaged)?;
+                // Only the nodes of one batch are held on to.
+                let rows = if number == 0 { rows } else { self.pages.rows(id) };
+                match NodeView::decode(codes).ok_or_else(damaged)? {
+                    NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
+                        self.score(&leaf, &centroid, rows, &mut scored)
+                    }
+                    _ => Err(damaged()),
                 }
-                _ => Err(damaged()),
             })?;
+            work.rows += scored.take_count();
+            prune(&mut scored.candidates, self.depth.cap());
         }
         if scored.rows.len() < leaves.len() {
             return Err(damaged());
         }
         work.nodes += leaves.len() as u64;
-        work.rows += scored.candidates.len() as u64;
+        work.rows += scored.take_count();
         let done = Instant::now();
         work.scoring += done - routed;
 
@@ -375,6 +395,7 @@ impl<'a> Search<'a> {
             &mut scored.dots,
             &mut scored.estimates,
         );
+        scored.count += leaf.tags.len() as u64;
         let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
         scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
             estimate: estimate.distance,
@@ -399,7 +420,8 @@ impl<'a> Search<'a> {
         let mut seen: HashSet<Pseudonym> = HashSet::new();
         let mut found: Vec<Found> = Vec::new();
         let mut queue = candidates.into_iter().peekable();
-        let mut wave = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
+        let first = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
+        let mut wave = first.min(FIRST);
         let mut limit = f32::INFINITY;
         while seen.len() < cap {
             let mut batch = Vec::with_capacity(wave.min(queue.len()));
@@ -428,7 +450,11 @@ impl<'a> Search<'a> {
                 let farthest = last.distance;
                 found.retain(|found| found.distance <= farthest);
             }
-            wave = WAVE;
+            wave = match first.saturating_sub(seen.len()) {
+                // Nothing can stop the search before there are enough.
+                missing if found.len() < top_k => missing.clamp(WAVE, FIRST),
+                _ => WAVE,
+            };
         }
         Ok(found)
     }
@@ -444,14 +470,28 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Of candidates, how many are worth keeping: two copies of everything that may be reranked, and some to spare for tags
+/// that collide.
+const fn kept(cap: usize) -> usize {
+    cap.saturating_mul(2).saturating_add(32)
+}
+
+fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
+    a.estimate.total_cmp(&b.estimate).then((a.page, a.row).cmp(&(b.page, b.row)))
+}
+
+/// Lets go of candidates that have no chance, once there are many: all but one more than are kept in the end.
+fn prune(all: &mut Vec<Candidate>, cap: usize) {
+    let keep = kept(cap);
+    if all.len() > keep.saturating_mul(4) {
+        all.select_nth_unstable_by(keep, by_estimate);
+        all.truncate(keep.saturating_add(1));
+    }
+}
+
 /// The candidates that may be reranked, in the order of their estimates, each item once.
 fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
-    let order = |a: &Candidate, b: &Candidate| {
-        let place = (a.page, a.row).cmp(&(b.page, b.row));
-        a.estimate.total_cmp(&b.estimate).then(place)
-    };
-    // With two copies of everything, and some to spare for tags that collide.
-    let keep = cap.saturating_mul(2).saturating_add(32);
+    let (order, keep) = (by_estimate, kept(cap));
     if all.len() <= keep {
         // Few enough to tell copies apart by their rows.
         all.sort_unstable_by(order);

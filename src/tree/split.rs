@@ -11,6 +11,7 @@
 //!
 use std::collections::{BTreeMap, HashMap};
 
+use super::build::members_of;
 use super::centroid::{add, centroid_of, scale};
 use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
 use super::plan::{Placed, Plan, reach};
@@ -24,6 +25,8 @@ use crate::vector::scalar::Rounded;
 
 /// Leaves around a split that are looked at for reassignment.
 const NEIGHBOURS: usize = 32;
+/// A leaf with more times the most is cut in two levels.
+const MANY: usize = 16;
 
 impl Plan<'_> {
     /// Splits leaves until none is overfull.
@@ -48,7 +51,7 @@ impl Plan<'_> {
             self.set_span(&vectors);
             vectors = self.vectors_of(&firsts)?;
         }
-        let groups = group(&vectors, self.space.rules.leaf_most);
+        let groups = self.group(&vectors)?;
         let count = groups.iter().max().map_or(0, |group| *group + 1);
         if count < 2 {
             return Err(damaged());
@@ -111,6 +114,38 @@ impl Plan<'_> {
             self.reassign(&old, &targets)?;
         }
         self.respill_all(&targets)
+    }
+
+    /// Which group each vector goes to; no group is too large for a leaf.
+    fn group(&self, vectors: &[Placed]) -> Result<Vec<usize>> {
+        let (all, most) = (vectors.len(), self.space.rules.leaf_most);
+        let flat = |members: &[&Placed]| -> Vec<f32> {
+            members.iter().flat_map(|vector| vector.iter().copied()).collect()
+        };
+        let dimension = self.space.padded();
+        if all <= most.saturating_mul(MANY) {
+            let flat = flat(&vectors.iter().collect::<Vec<_>>());
+            let points = Points::new(dimension, &flat);
+            return Ok(if all * 2 <= most * 3 {
+                kmeans::halve(points).into_iter().map(usize::from).collect()
+            } else {
+                kmeans::divide(points, most).into_iter().map(|group| group as usize).collect()
+            });
+        }
+        let mut groups = vec![0; all];
+        let mut next = 0;
+        for members in self.clusters(vectors, all.div_ceil(self.space.rules.leaf_fill()))? {
+            let flat = flat(&members_of(vectors, &members));
+            let parts = kmeans::divide(Points::new(dimension, &flat), most);
+            let count = parts.iter().max().map_or(0, |part| *part as usize + 1);
+            for (place, part) in members.iter().zip(parts) {
+                if let Some(group) = groups.get_mut(*place) {
+                    *group = next + part as usize;
+                }
+            }
+            next += count;
+        }
+        Ok(groups)
     }
 
     /// Encodes rows that were in `from` into their new leaves.
@@ -334,19 +369,6 @@ impl Plan<'_> {
             rows.extend(self.first_rows(*leaf)?);
         }
         self.respill(&rows)
-    }
-}
-
-/// Which group each vector goes to, each at most `most`.
-fn group(vectors: &[Placed], most: usize) -> Vec<usize> {
-    let dimension = vectors.first().map_or(0, |vector| vector.len());
-    let flat: Vec<f32> = vectors.iter().flat_map(|vector| vector.iter().copied()).collect();
-    let points = Points::new(dimension, &flat);
-    if vectors.len() * 2 <= most * 3 {
-        kmeans::halve(points).into_iter().map(usize::from).collect()
-    } else {
-        let groups = kmeans::divide(points, most);
-        groups.into_iter().map(|group| group as usize).collect()
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::node::{Copy, Node, ROW, Row};
 use super::plan::{Effects, Plan, Point};
-use super::search::{Depth, Found, Pages, Visit, Work, search};
+use super::search::{Depth, Found, OpenRows, Pages, Visit, Work, search};
 use super::verify::{Census, lists, walk};
 use super::{Backing, Home, Rules, Space, damaged};
 use crate::crypto::Opened;
@@ -307,6 +307,14 @@ impl Pages for Store {
             visit(codes, Box::new(part))?;
         }
         Ok(())
+    }
+
+    fn rows(&self, id: NodeId) -> OpenRows<'_> {
+        Box::new(move |part| {
+            let (_, rows) = self.nodes.get(&id).ok_or_else(damaged)?;
+            let part = rows.chunks(ROWS_PART).nth(part).ok_or_else(damaged)?;
+            Ok(Arc::new(Opened::passing(part.to_vec())))
+        })
     }
 
     fn vectors(&self, rows: &[Row], visit: &mut dyn FnMut(usize, &[f32])) -> Result<()> {

@@ -26,6 +26,8 @@ pub(crate) const ROWS_PART: usize = 544;
 
 const NODE: Format = Format { what: "tree node", version: NODE_FORMAT, fault: Fault::Node };
 
+/// Values a node is stored in at most: it is read before it is authenticated.
+const MOST_PARTS: u16 = 4096;
 const HEADER: usize = 47;
 const CODES: u8 = 1;
 const ROWS: u8 = 2;
@@ -56,7 +58,7 @@ pub(crate) fn seal_node(
     let further = limit.checked_sub(1).filter(|room| *room > 0)?;
     let parts = 1 + body.saturating_sub(first).div_ceil(further);
     let lengths = Lengths {
-        parts: u16::try_from(parts).ok()?,
+        parts: u16::try_from(parts).ok().filter(|parts| *parts <= MOST_PARTS)?,
         codes: u32::try_from(codes.len()).ok()?,
         rows: u32::try_from(rows.len()).ok()?,
     };
@@ -84,7 +86,8 @@ pub(crate) fn seal_node(
 /// The number of values a node is stored in, by the first of them.
 pub(crate) fn node_parts(first: &[u8]) -> Result<u32> {
     NODE.check(first)?;
-    let parts = Reader::new(first.get(1..).unwrap_or_default()).u16().filter(|parts| *parts > 0);
+    let parts = Reader::new(first.get(1..).unwrap_or_default()).u16();
+    let parts = parts.filter(|parts| (1..=MOST_PARTS).contains(parts));
     parts.map(u32::from).ok_or(Error::Integrity(Fault::Node))
 }
 
