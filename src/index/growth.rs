@@ -25,14 +25,16 @@ use crate::tree::{Backing, Home, Space};
 
 /// Nodes or records that are sealed on one thread at a time.
 const SHARE: usize = 16;
+/// Fewer nodes than this are not worth another thread.
+const FEW: usize = 16;
 
 /// What a mutation plans the tree on.
 pub(crate) struct Growth<'a> {
     snapshot: &'a dyn Snapshot,
     key: &'a Session,
     shared: &'a Shared,
-    /// The stored values of every node that was read.
-    nodes: Mutex<HashMap<NodeId, Vec<Vec<u8>>>>,
+    /// In how many values each node that was read is stored.
+    nodes: Mutex<HashMap<NodeId, u32>>,
     /// The stored and the opened record of every item that was asked for.
     records: Mutex<HashMap<Pseudonym, (Vec<u8>, ItemRecord)>>,
 }
@@ -76,13 +78,12 @@ impl<'a> Growth<'a> {
         let mut moved: Vec<(Pseudonym, Home)> =
             homes.into_iter().filter(|(item, _)| !written.contains_key(item)).collect();
         moved.sort_unstable_by_key(|(item, _)| *item);
-        let old_nodes = held(&self.nodes);
         let records = held(&self.records);
         let sealed = self.shared.map(nodes.chunks(SHARE).collect(), |share: &[_]| {
             let mut changes = Changes::new();
             for (id, node) in share {
-                let old = old_nodes.get(id).map_or(&[][..], Vec::as_slice);
-                self.seal_node(*id, node.as_ref(), old, generation, limits, &mut changes)?;
+                let old = self.stored(*id)?;
+                self.seal_node(*id, node.as_ref(), &old, generation, limits, &mut changes)?;
             }
             Ok(changes)
         })?;
@@ -102,6 +103,14 @@ impl<'a> Growth<'a> {
             draft.changes.append(changes);
         }
         Ok(())
+    }
+
+    /// The values that a node is stored in, for the set hash; none if it is new.
+    fn stored(&self, id: NodeId) -> Result<Vec<Vec<u8>>> {
+        let Some(parts) = held(&self.nodes).get(&id).copied() else { return Ok(Vec::new()) };
+        let keys: Vec<_> = (0..parts).map(|part| key::node(self.key.index, id, part)).collect();
+        let values = self.snapshot.multi_get(Family::Nodes, &keys)?;
+        values.into_iter().collect::<Option<Vec<_>>>().ok_or(Error::Integrity(Fault::Node))
     }
 
     fn seal_node(
@@ -161,24 +170,21 @@ impl Backing for Growth<'_> {
     fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Node>>> {
         let bytes = read_nodes(self.snapshot, self.key, ids, &Cell::new(0))?;
         let pairs: Vec<_> = ids.iter().copied().zip(bytes).collect();
+        let mut known = held(&self.nodes);
+        for (id, bytes) in &pairs {
+            if let Some(bytes) = bytes {
+                known.insert(*id, node_parts(bytes.as_ref())?);
+            }
+        }
+        drop(known);
         let key = self.key;
-        self.shared.map(pairs, |(id, bytes)| {
-            let Some(bytes) = bytes else { return Ok(None) };
-            let node = open_whole(key, id, bytes.as_ref())?;
-            let values = match bytes {
-                Bytes::Pinned(value) => vec![value.to_vec()],
-                Bytes::Joined(_) => {
-                    let count = node_parts(bytes.as_ref())?;
-                    let keys: Vec<_> =
-                        (0..count).map(|part| key::node(key.index, id, part)).collect();
-                    let values = self.snapshot.multi_get(Family::Nodes, &keys)?;
-                    let values = values.into_iter().collect::<Option<Vec<_>>>();
-                    values.ok_or(Error::Integrity(Fault::Node))?
-                }
-            };
-            held(&self.nodes).insert(id, values);
-            Ok(Some(node))
-        })
+        let open = |(id, bytes): (NodeId, Option<Bytes<'_>>)| {
+            bytes.map(|bytes| open_whole(key, id, bytes.as_ref())).transpose()
+        };
+        if pairs.len() < FEW {
+            return pairs.into_iter().map(open).collect();
+        }
+        self.shared.map(pairs, open)
     }
 
     fn vectors(&self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {

@@ -61,9 +61,14 @@ pub(crate) struct Plan<'a> {
     span: f32,
     /// Leaves that may have become too large.
     pub(super) overfull: Vec<NodeId>,
+    /// Leaves that rows were added to.
+    grown: BTreeSet<NodeId>,
     /// Leaves that may have become too small.
     pub(super) thinned: BTreeSet<NodeId>,
 }
+
+/// Fewer rows than this are not worth another thread.
+const FEW: usize = 64;
 
 /// Nodes that one commit can make.
 const IDS_PER_COMMIT: u64 = 1 << 20;
@@ -80,6 +85,7 @@ impl<'a> Plan<'a> {
             next: sequence.wrapping_mul(IDS_PER_COMMIT),
             span: 0.0,
             overfull: Vec::new(),
+            grown: BTreeSet::new(),
             thinned: BTreeSet::new(),
         }
     }
@@ -293,7 +299,8 @@ impl<'a> Plan<'a> {
                 _ => return Err(damaged()),
             }
         }
-        let done = map(self.backing, work, |(id, mut leaf, rows)| {
+        self.grown.extend(work.iter().map(|(id, _, _)| *id));
+        let encode = |(id, mut leaf, rows): (NodeId, Leaf, Vec<(Row, Placed)>)| {
             let centroid = leaf.centroid.expand();
             let mut code = Vec::with_capacity(leaf.code_bytes());
             for (row, vector) in rows {
@@ -302,7 +309,13 @@ impl<'a> Plan<'a> {
                 leaf.push(row, &code, factors);
             }
             Ok((id, leaf))
-        })?;
+        };
+        let few = work.iter().map(|(_, _, rows)| rows.len()).sum::<usize>() < FEW;
+        let done: Vec<(NodeId, Leaf)> = if few {
+            work.into_iter().map(encode).collect::<Result<_>>()?
+        } else {
+            map(self.backing, work, encode)?
+        };
         for (id, leaf) in done {
             if leaf.firsts() > self.space.rules.leaf_most {
                 self.overfull.push(id);
@@ -329,6 +342,10 @@ impl<'a> Plan<'a> {
         let height = self.root()?.map_or(0, Node::level);
         for level in 0..height {
             for id in self.changed_nodes(|node| node.level() == level) {
+                // What only lost rows is no wider.
+                if level == 0 && !self.grown.contains(&id) {
+                    continue;
+                }
                 let node = self.node(id)?;
                 let (parent, radius) = (node.parent(), reach(node));
                 self.load([parent])?;

@@ -16,12 +16,23 @@ use crate::id::NodeId;
 use crate::vector::kernels;
 use crate::vector::rabitq::{Form, Probe};
 
-/// Branches read on each level for each vector.
+/// Branches read on each level for each vector, at most; of few, 1.6 times the square root of their number finds the
+/// nearest leaf in 99 of 100 cases.
 const BEAM: usize = 8;
 /// Leaves compared exactly for each vector.
 const CANDIDATES: usize = 16;
 /// Leaves offered for the second copy, best first.
 const SECONDS: usize = 4;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "small positive numbers"
+)]
+fn beam(branches: usize) -> usize {
+    ((1.6 * (branches as f32).sqrt()).ceil() as usize).clamp(1, BEAM)
+}
 
 /// Where a vector belongs.
 pub(super) struct Assigned {
@@ -103,7 +114,7 @@ impl Plan<'_> {
             let work: Vec<(&Placed, Vec<NodeId>)> = points.iter().zip(frontiers).collect();
             frontiers = map(plan.backing, work, |(point, frontier)| {
                 let mut found = plan.score(&Probe::new(Form::Square, point), &frontier)?;
-                found.truncate(BEAM);
+                found.truncate(beam(found.len()));
                 Ok(found.into_iter().map(|(_, child, _)| child).collect::<Vec<_>>())
             })?;
             self.load(frontiers.iter().flatten().copied())?;
