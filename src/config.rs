@@ -199,7 +199,7 @@ impl Tuning {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { code_bits: 1, leaf_items: 144, fan_out: 64, spill: true, noise: 3.0 }
+        Self { code_bits: 1, leaf_items: 144, fan_out: 32, spill: true, noise: 3.0 }
     }
 }
 

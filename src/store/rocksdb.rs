@@ -379,8 +379,8 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     blocks.set_block_cache(cache);
     blocks.set_block_size(16 << 10);
     blocks.set_checksum_type(ChecksumType::XXH3);
-    blocks.set_cache_index_and_filter_blocks(true);
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // Every read goes through them; looking them up in the cache would cost more than the read.
+    blocks.set_cache_index_and_filter_blocks(false);
     blocks.set_bloom_filter(10.0, false);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
