@@ -9,6 +9,7 @@
     reason = "helpers outside test functions fail the way tests do"
 )]
 
+mod bulk;
 mod cli;
 mod full_disk;
 mod golden_database;
