@@ -10,6 +10,7 @@
 )]
 
 mod bulk;
+mod cache;
 mod cli;
 mod full_disk;
 mod golden_database;
