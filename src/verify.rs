@@ -36,6 +36,9 @@ impl Index<'_> {
     /// no leaf holds anything else, parents and children agree, sizes are within the limits of
     /// [`Tuning`](crate::Tuning). Needs the read right.
     ///
+    /// The limits are those of the options the database is open with: a healthy index that was built
+    /// under larger ones is refused under smaller ones.
+    ///
     /// Reads every node and every item record, from one snapshot.
     ///
     /// # Errors

@@ -16,11 +16,13 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 use super::growth::{Growth, replant_skeleton};
+use super::item::check_item;
 use super::partition::space;
 use super::upsert::dimension_for;
 use super::write::{Existing, Writing};
 use super::{Committed, Index, Item, Outcome};
 use crate::commit::{self, Draft, Operation};
+use crate::config::IndexConfig;
 use crate::error::Result;
 use crate::id::{ETag, VersionToken};
 use crate::keyring::WriteKey;
@@ -79,7 +81,8 @@ impl Index<'_> {
     /// Unlike [`upsert`](Self::upsert) the call as a whole is not atomic: others see its commits one by one.
     ///
     /// # Errors
-    /// As [`upsert`](Self::upsert), the position being that in the commit; what was committed before stays.
+    /// As [`upsert`](Self::upsert), the position being that among all items given. Items are checked
+    /// before those that are buffered with them are written; what was committed before stays.
     ///
     /// ```
     /// # use std::ops::ControlFlow;
@@ -111,6 +114,7 @@ impl Index<'_> {
             if buffer.is_empty() {
                 return Ok(report);
             }
+            self.check_from(&buffer, taken)?;
             let expected = expected.max(buffer.len());
             let (count, buffer) = (buffer.len() as u64, last_of_each(buffer));
             done += count - buffer.len() as u64;
@@ -160,7 +164,22 @@ impl Index<'_> {
         })
     }
 
-    /// Step 1. Checks the items first: a skeleton of vectors that are then refused serves nobody.
+    /// Checks items, the first of which has this position in the run.
+    fn check_from(&self, items: &[Item], position: u64) -> Result<()> {
+        self.inspect(|_, key: &WriteKey| {
+            let Some(first) = items.first() else { return Ok(()) };
+            let dimension = dimension_for(key, first)?;
+            let IndexConfig { metric, precision, .. } = key.table.config;
+            let options = &self.shared().options;
+            (usize::try_from(position).unwrap_or(usize::MAX)..).zip(items).try_for_each(
+                |(position, item)| {
+                    check_item(position, item, dimension, metric, precision, options).map(drop)
+                },
+            )
+        })
+    }
+
+    /// Step 1.
     fn make_skeleton(&self, items: &[Item], expected: usize) -> Result<()> {
         self.mutate(|snapshot, key, limits| {
             let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
@@ -168,7 +187,10 @@ impl Index<'_> {
             let Some(space) = space(key, self.shared(), Some(dimension)) else {
                 return Ok(Outcome::Nothing(()));
             };
-            if expected <= space.rules.leaf_most || key.head.commit.item_count > 0 {
+            // Meanwhile another writer may have made it an index of another dimension.
+            let right = |item: &Item| item.vector.len() == dimension;
+            let few = expected <= space.rules.leaf_most;
+            if few || key.head.commit.item_count > 0 || !items.iter().all(right) {
                 return Ok(Outcome::Nothing(()));
             }
             // Without items there may be leaves: of a run that ended here, or where all that was there is deleted.
@@ -178,13 +200,6 @@ impl Index<'_> {
             }
             let stride = items.len().div_ceil(SAMPLE).max(1);
             let sample: Vec<&Item> = items.iter().step_by(stride).collect();
-            for (position, item) in sample.iter().enumerate() {
-                let config = key.table.config;
-                let options = &self.shared().options;
-                let (metric, precision) = (config.metric, config.precision);
-                let place = position * stride;
-                super::item::check_item(place, item, dimension, metric, precision, options)?;
-            }
             let placed = self.shared().map(sample.chunks(256).collect(), |share: &[&Item]| {
                 let placed = share.iter().map(|item| Placed::from(space.place(&item.vector)));
                 Ok(placed.collect::<Vec<_>>())
@@ -195,8 +210,10 @@ impl Index<'_> {
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
             let growth = Growth::new(snapshot, key, self.shared());
             let generation = next.sequence;
-            replant_skeleton(&growth, &space, &placed, expected, generation, limits, &mut draft)?;
-            Ok(Outcome::Changed(draft, next, ()))
+            let grown = replant_skeleton(
+                &growth, &space, &placed, expected, generation, limits, &mut draft,
+            )?;
+            Ok(if grown { Outcome::Changed(draft, next, ()) } else { Outcome::Nothing(()) })
         })
         .map(drop)
     }
@@ -301,4 +318,34 @@ fn last_of_each(items: Vec<Item>) -> Vec<Item> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn large(id: usize) -> Item {
+        Item::new(id.to_string(), [1.0; 4]).contents(vec![0; 10 << 20])
+    }
+
+    #[test]
+    fn a_buffer_takes_what_it_holds_and_always_something() {
+        let mut items = (0..25).map(large);
+        let taken: Vec<usize> = (0..4).map(|_| take(&mut items).len()).collect();
+        assert_eq!(taken, [10, 10, 5, 0]);
+        let huge = Item::new("huge", []).contents(vec![0; BUFFER + 1]);
+        let mut items = [huge, large(1)].into_iter();
+        assert_eq!((take(&mut items).len(), take(&mut items).len()), (1, 1));
+        let mut small = (0..1000).map(|id: usize| Item::new(id.to_string(), [1.0; 4]));
+        assert_eq!((take(&mut small).len(), take(&mut small).len()), (1000, 0));
+    }
+
+    #[test]
+    fn the_last_of_each_id_is_kept_in_its_first_place() {
+        let item = |id: &str, x: f32| Item::new(id, [x]);
+        let all = [("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0), ("b", 5.0), ("a", 6.0)];
+        let kept = last_of_each(all.map(|(id, x)| item(id, x)).to_vec());
+        assert!(kept == [item("a", 6.0), item("b", 5.0), item("c", 4.0)]);
+        assert!(last_of_each(Vec::new()).is_empty());
+    }
 }

@@ -253,7 +253,7 @@ pub(crate) fn replant(
     Ok(written)
 }
 
-/// Makes the skeleton of an empty tree; see `bulk`.
+/// Makes the skeleton of an empty tree; see `bulk`. False if there is nothing to make.
 pub(crate) fn replant_skeleton(
     growth: &Growth<'_>,
     space: &Space,
@@ -262,8 +262,11 @@ pub(crate) fn replant_skeleton(
     generation: u64,
     limits: Limits,
     draft: &mut Draft,
-) -> Result<()> {
+) -> Result<bool> {
     let mut plan = Plan::new(growth, space, generation);
     plan.skeleton(sample, expected)?;
-    growth.apply_all(plan.finish()?, generation, limits, draft)
+    let effects = plan.finish()?;
+    let grown = !effects.nodes.is_empty();
+    growth.apply_all(effects, generation, limits, draft)?;
+    Ok(grown)
 }

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use zeroize::Zeroizing;
+
 use super::get::decode_vector;
 use crate::error::{Error, Fault, Result};
 use crate::handle::Shared;
@@ -131,7 +133,10 @@ pub(super) fn read_vectors(
     }
     let dimension = key.dimension().ok_or_else(damaged)?;
     let length = dimension * key.table.config.precision.bytes();
-    let (mut plain, mut vector, mut opened) = (Vec::with_capacity(length), Vec::new(), 0u64);
+    // The last vector does not stay behind in memory.
+    let mut plain = Zeroizing::new(Vec::with_capacity(length));
+    let mut vector = Zeroizing::new(Vec::with_capacity(dimension));
+    let mut opened = 0u64;
     let mut values = values.into_iter();
     for (at, row) in rows.iter().enumerate() {
         let parts = values.by_ref().take(usize::from(row.parts));

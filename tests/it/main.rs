@@ -9,6 +9,8 @@
     reason = "helpers outside test functions fail the way tests do"
 )]
 
+mod bulk;
+mod cache;
 mod cli;
 mod full_disk;
 mod golden_database;
@@ -17,9 +19,11 @@ mod items;
 mod leaks;
 mod lifecycle;
 mod model;
+mod optimize;
 mod permissions;
 mod reads;
 mod restored;
+mod stateless;
 mod support;
 mod tamper;
 mod tidy;

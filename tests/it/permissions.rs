@@ -9,6 +9,8 @@
 //! The table is complete by construction: `match` is exhaustive over operations, and another test
 //! compares the operations with the public methods found in the sources.
 
+mod arguments;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -54,9 +56,12 @@ enum Operation {
     ListIds,
     ForEach,
     VerifyTree,
+    Check,
     Upsert,
+    BulkUpsert,
     Update,
     Delete,
+    Optimize,
     Grant,
     Revoke,
     Users,
@@ -65,7 +70,7 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
     Operation::Describe,
     Operation::Count,
     Operation::Get,
@@ -74,9 +79,12 @@ const OPERATIONS: [Operation; 17] = [
     Operation::ListIds,
     Operation::ForEach,
     Operation::VerifyTree,
+    Operation::Check,
     Operation::Upsert,
+    Operation::BulkUpsert,
     Operation::Update,
     Operation::Delete,
+    Operation::Optimize,
     Operation::Grant,
     Operation::Revoke,
     Operation::Users,
@@ -100,9 +108,12 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::ListIds
         | Operation::ForEach
         | Operation::VerifyTree => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
-        Operation::Upsert | Operation::Update | Operation::Delete => {
-            [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey]
-        }
+        Operation::Check
+        | Operation::Upsert
+        | Operation::BulkUpsert
+        | Operation::Update
+        | Operation::Delete
+        | Operation::Optimize => [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey],
         Operation::Grant | Operation::Revoke | Operation::Users => {
             [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, MissingKey]
         }
@@ -151,9 +162,12 @@ const fn method(operation: Operation) -> &'static str {
         Operation::ListIds => "Index::list_ids",
         Operation::ForEach => "Index::for_each",
         Operation::VerifyTree => "Index::verify_tree",
+        Operation::Check => "Index::check",
         Operation::Upsert => "Index::upsert",
+        Operation::BulkUpsert => "Index::bulk_upsert",
         Operation::Update => "Index::update",
         Operation::Delete => "Index::delete",
+        Operation::Optimize => "Index::optimize",
         Operation::Grant => "Index::grant",
         Operation::Revoke => "Index::revoke",
         Operation::Users => "Index::users",
@@ -292,9 +306,12 @@ fn run(
         Operation::ListIds => index.list_ids(10, None).map(drop),
         Operation::ForEach => index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop),
         Operation::VerifyTree => index.verify_tree().map(drop),
+        Operation::Check => index.check(&[Item::new("c", vector)]),
         Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),
+        Operation::BulkUpsert => bulk(index, [Item::new("c", vector)]),
         Operation::Update => index.update("a", Update::new().contents("x")).map(drop),
         Operation::Delete => index.delete(&["a"]).map(drop),
+        Operation::Optimize => index.optimize(|_| ControlFlow::Continue(())).map(drop),
         Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ),
         Operation::Revoke => index.revoke(user_id(1)).map(drop),
         Operation::Users => index.users().map(drop),
@@ -313,6 +330,10 @@ fn run(
         },
     }
     .map(|()| Expected::Ok)
+}
+
+fn bulk<const N: usize>(index: &Index<'_>, items: [Item; N]) -> Result<()> {
+    index.bulk_upsert(items, |_| ControlFlow::Continue(())).map(drop)
 }
 
 fn outcome(result: Result<Expected>) -> Expected {
@@ -397,58 +418,6 @@ fn a_refused_write_says_the_same_whether_or_not_the_item_exists() {
     }
 }
 
-/// Each operation that takes arguments, with arguments that are refused.
-fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> {
-    let bad = [f32::NAN; 2];
-    let entries = [
-        ("get", Needs::Read, index.get(&[""], Include::ALL).map(drop)),
-        ("query", Needs::Read, index.query(&bad).run().map(drop)),
-        ("query, top_k 0", Needs::Read, index.query(&[1.0, 0.0]).top_k(0).run().map(drop)),
-        ("query, effort", Needs::Read, index.query(&[1.0, 0.0]).effort(0).run().map(drop)),
-        ("query, probes", Needs::Read, index.query(&[1.0, 0.0]).probes(0).run().map(drop)),
-        ("query_batch", Needs::Read, index.query_batch([&bad[..]]).run().map(drop)),
-        ("list_ids", Needs::Read, index.list_ids(0, None).map(drop)),
-        ("upsert", Needs::Write, index.upsert(&[Item::new("", bad)]).map(drop)),
-        ("update", Needs::Write, index.update("a", Update::new()).map(drop)),
-        ("update, id", Needs::Write, index.update("", Update::new().contents("x")).map(drop)),
-        ("delete", Needs::Write, index.delete(&[".."]).map(drop)),
-    ];
-    entries.into_iter().map(|(name, needs, result)| (name, needs, result.unwrap_err())).collect()
-}
-
-#[test]
-fn the_key_is_judged_before_the_arguments() {
-    let world = World::new(|| None);
-    let (reader, writer, stranger) = (user(2, 2), user(3, 3), user(4, 4));
-    for (name, _, error) in run_badly(&world.root) {
-        assert_eq!(error.code(), "invalid_argument", "{name}");
-    }
-    for (name, _, error) in run_badly(&world.early) {
-        assert_eq!(error, Error::MissingKey, "{name}");
-    }
-    for (name, _, error) in run_badly(&world.early.with_key(&stranger)) {
-        assert_eq!(error, Error::WrongKey, "{name}");
-    }
-    for (caller, right) in [(&reader, Needs::Read), (&writer, Needs::Write)] {
-        for (name, needs, error) in run_badly(&world.early.with_key(caller)) {
-            if needs == right {
-                assert_eq!(error.code(), "invalid_argument", "{name}");
-            } else {
-                assert_eq!(error, Error::PermissionDenied { needs }, "{name}");
-            }
-        }
-    }
-    // A call that would do nothing is refused too.
-    let refused = Error::PermissionDenied { needs: Needs::Write };
-    let reading = world.early.with_key(&reader);
-    assert_eq!(reading.upsert(&[]).unwrap_err(), refused);
-    assert_eq!(reading.delete::<&str>(&[]).unwrap_err(), refused);
-    let writing = world.early.with_key(&writer);
-    let refused = Error::PermissionDenied { needs: Needs::Read };
-    assert_eq!(writing.get::<&str>(&[], Include::NONE).unwrap_err(), refused);
-    assert_eq!(writing.query_batch([]).run().unwrap_err(), refused);
-}
-
 #[test]
 fn a_missing_index_is_missing_before_any_key_is_looked_at() {
     for (name, standing, key) in PRINCIPALS {
@@ -467,7 +436,7 @@ fn a_missing_index_is_missing_before_any_key_is_looked_at() {
                 assert_eq!(found, expected, "{name}: {operation:?}");
             }
         }
-        for (call, _, error) in handles.iter().flat_map(run_badly) {
+        for (call, _, error) in handles.iter().flat_map(arguments::run_badly) {
             assert_eq!(error, Error::IndexNotFound, "{name}: {call}");
         }
     }

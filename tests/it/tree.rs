@@ -4,29 +4,29 @@
 //! After every change the tree is verified against the items, both ways.
 
 mod hard;
-mod recall;
+pub(crate) mod recall;
 mod stored;
 
 use sealvec::{Hit, Index, Item};
 
 /// Verifies the tree and compares its count of items.
 #[track_caller]
-fn sound(index: &Index<'_>) {
+pub(crate) fn sound(index: &Index<'_>) {
     let report = index.verify_tree().unwrap();
     assert_eq!(report.items, *index.count().unwrap());
 }
 
-fn items(vectors: &[Vec<f32>]) -> Vec<Item> {
+pub(crate) fn items(vectors: &[Vec<f32>]) -> Vec<Item> {
     let numbered = vectors.iter().enumerate();
     numbered.map(|(number, vector)| Item::new(format!("{number:05}"), vector.clone())).collect()
 }
 
-fn ids(hits: &[Hit]) -> Vec<&str> {
+pub(crate) fn ids(hits: &[Hit]) -> Vec<&str> {
     hits.iter().map(|hit| hit.id.as_str()).collect()
 }
 
 /// Numbers that look random and are always the same (splitmix64).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -48,11 +48,11 @@ impl Random {
         (0..12).map(|_| self.uniform()).sum::<f32>() / 2.0
     }
 
-    fn vector(&mut self, dimension: usize) -> Vec<f32> {
+    pub(crate) fn vector(&mut self, dimension: usize) -> Vec<f32> {
         (0..dimension).map(|_| self.normal()).collect()
     }
 
-    fn vectors(&mut self, count: usize, dimension: usize) -> Vec<Vec<f32>> {
+    pub(crate) fn vectors(&mut self, count: usize, dimension: usize) -> Vec<Vec<f32>> {
         (0..count).map(|_| self.vector(dimension)).collect()
     }
 }

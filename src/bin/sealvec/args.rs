@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Checks the search tree of an index against its items
     Verify(Verify),
+    /// Rebuilds the search tree of an index, part by part
+    Optimize(Optimize),
     /// Lists the indexes that the key opens
     Indexes(Indexes),
     /// Grants and revokes the rights of users; needs the index key
@@ -100,6 +102,7 @@ impl Command {
             Self::List(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
             Self::Verify(args) => args.acting.user_id,
+            Self::Optimize(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
             Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
                 None
@@ -146,10 +149,6 @@ pub(crate) struct Import {
     /// Replaces items whose id is there already, instead of skipping them
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Items per commit
-    #[arg(long, value_name = "N", default_value_t = 1000,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) batch: u32,
     /// Waits for the disk once at the end, not at every commit
     #[arg(long)]
     pub(crate) buffered: bool,
@@ -273,6 +272,18 @@ pub(crate) struct Stats {
 #[derive(Debug, Args)]
 #[command(after_help = help::VERIFY)]
 pub(crate) struct Verify {
+    /// The name of the index
+    pub(crate) name: String,
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::OPTIMIZE)]
+pub(crate) struct Optimize {
     /// The name of the index
     pub(crate) name: String,
     /// How the report is written

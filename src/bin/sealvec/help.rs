@@ -31,9 +31,10 @@ one JSON object a line, in the same order and number:
   {\"id\": \"doc-7\", \"contents\": \"text\", \"metadata\": {\"page\": 3}}
 Contents that are not text are {\"base64\": \"...\"}; contents and metadata can be left out.
 
-All of both files is checked before anything is written. An import that was interrupted is continued
-by running it again: what is there is skipped. Of several rows with one id the first is kept, or the
-last with --overwrite; to skip, an import needs the read right too.
+All of both files is checked before anything is written. Writing is in commits of about 16 MiB. An
+import that was interrupted is continued by running it again: what is there is skipped; under
+--overwrite too, if nothing about it would change. Of several rows with one id the first is kept, or
+the last with --overwrite; to skip, an import needs the read right too.
 
 Examples:
   sealvec --db db --key-file index.key import notes --vectors v.npy --items v.jsonl
@@ -101,7 +102,16 @@ Examples:
 pub(crate) const VERIFY: &str = "\
 Reads every node of the tree and every item record: each item must be where its record says, and
 nothing else anywhere. Contents and vectors are not read. Exit code 6 says that something is damaged.
-It needs the read right.
+It needs the read right. An index whose tree a library user built with larger nodes than the default
+is refused too.
 
 Example:
   sealvec --db db --key-file index.key verify notes --output json";
+
+pub(crate) const OPTIMIZE: &str = "\
+Worth its time after many writes, most of all after many deletes: queries then find more and read
+less. Each part is a commit of its own; an interrupted run is continued by running it again, and one
+that finds nothing to do writes nothing. It needs the write right.
+
+Example:
+  sealvec --db db --key-file index.key optimize notes --output json";

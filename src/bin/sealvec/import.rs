@@ -2,43 +2,47 @@
 //!
 //! Both files are read twice. The first pass checks everything that can be wrong with them, with
 //! the rules of the index, and writes nothing: neither a broken line at the end nor a missing right
-//! leaves half an import. The second pass writes, one commit a batch. Memory is one batch, however
-//! long the files are.
+//! leaves half an import. The second pass feeds the library's bulk upsert. Memory is its buffer, and
+//! the ids in it, however long the files are.
 //!
-//! An id that comes twice ends the batch it came in, so that the second is treated as an item that
-//! is there: skipped, or replaced under `--overwrite`, wherever the batches happen to be cut.
+//! Without `--overwrite`, ids that are there are left out of what is fed, and so are those that came
+//! before: those in the buffer are remembered, the others are in the index.
 //!
-//! What a crash leaves: the batches that were committed. Running the import again skips them.
+//! What a crash or an interrupt leaves: the commits so far, each whole. Running the import again
+//! skips what they hold.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sealvec::{Durability, ETag, Include, Index, Item};
+use sealvec::{BulkReport, Durability, Error, Include, Index, Item};
 
 use crate::args::Import;
 use crate::failure::{Failure, Result};
 use crate::jsonl::{Line, Lines};
 use crate::npy::{self, Vectors};
 use crate::output::{Format, Object, print_line};
-use crate::scratch::Scratch;
 use crate::session::{Caller, Writing};
 
+/// Items that are looked at together.
+const BATCH: usize = 1000;
 /// A batch that reached this many bytes takes no further item.
-const BATCH_BYTES: usize = 64 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 
 pub(crate) fn run(caller: &Caller, args: &Import) -> Result<()> {
     let Writing { db, index } = caller.writing(&args.name)?;
     let mut source = Source::open(args)?;
     let index = if args.buffered { index.with_durability(Durability::Buffered) } else { index };
-    let start = check_rights(&index, args.overwrite)?;
-    source.check(caller, &index)?;
-    let report = source.write(&index, args.overwrite, start)?;
+    check_rights(&index, args.overwrite)?;
+    source.check(&index)?;
+    let (report, skipped) = source.write(&index, args.overwrite)?;
     db.flush()?;
     db.close()?;
-    let Report { inserted, updated, skipped, item_count, etag } = report;
+    let BulkReport { inserted, updated, item_count, etag, .. } = report;
     print_line(&match args.output {
         Format::Json => Object::new()
             .field("inserted", inserted)
@@ -54,41 +58,20 @@ pub(crate) fn run(caller: &Caller, args: &Import) -> Result<()> {
     })
 }
 
-/// What was done so far, and the state it left.
-struct Report {
-    inserted: u64,
-    updated: u64,
-    skipped: u64,
-    item_count: u64,
-    etag: ETag,
-}
-
 /// Fails now if the caller lacks a right that the import will need.
-fn check_rights(index: &Index<'_>, overwrite: bool) -> Result<Report> {
-    let state = index.upsert(&[])?;
+fn check_rights(index: &Index<'_>, overwrite: bool) -> Result<()> {
+    index.check(&[])?;
     if !overwrite {
         index.get::<&str>(&[], Include::NONE)?;
     }
-    let (item_count, etag) = (state.item_count, state.etag);
-    Ok(Report { inserted: 0, updated: 0, skipped: 0, item_count, etag })
+    Ok(())
 }
 
 /// Both files, and where in them we are.
 struct Source<'a> {
     vectors: (&'a Path, Vectors<BufReader<File>>),
     items: Option<(&'a Path, Lines<BufReader<File>>)>,
-    batch: usize,
     row: u64,
-    /// The item that closed the last batch because its id was in it.
-    waiting: Option<(String, Item, usize)>,
-}
-
-/// Items that go into one commit.
-#[derive(Default)]
-struct Batch {
-    first_row: u64,
-    ids: Vec<String>,
-    items: Vec<Item>,
 }
 
 impl<'a> Source<'a> {
@@ -98,12 +81,11 @@ impl<'a> Source<'a> {
             Some(path) => Some((path.as_path(), Lines::new(npy::open_file(path)?))),
             None => None,
         };
-        let batch = usize::try_from(args.batch).unwrap_or(usize::MAX);
-        Ok(Self { vectors, items, batch, row: 0, waiting: None })
+        Ok(Self { vectors, items, row: 0 })
     }
 
     /// The first pass.
-    fn check(&mut self, caller: &Caller, index: &Index<'_>) -> Result<()> {
+    fn check(&mut self, index: &Index<'_>) -> Result<()> {
         let found = index.describe()?;
         let (path, vectors) = &self.vectors;
         let (rows, columns) = (vectors.rows(), vectors.columns());
@@ -113,61 +95,78 @@ impl<'a> Source<'a> {
             return Err(Failure::input(path, fault));
         }
         let progress = progress("checking", rows);
-        // A file without rows says nothing about the dimension.
-        let dimension = if rows > 0 { columns } else { 1 };
-        let mut scratch = Scratch::new(caller.options(), found.metric, found.precision, dimension)?;
-        while let Some(batch) = self.next_batch()? {
-            if let Some(refused) = scratch.check_items(&batch.items)? {
-                let row = batch.first_row + refused.position as u64;
-                return Err(self.refused(row, &refused.fault));
+        loop {
+            let first = self.row;
+            let batch = self.next_batch()?;
+            if batch.is_empty() {
+                break;
             }
-            progress.inc(batch.items.len() as u64);
+            if let Err(error) = index.check(&batch) {
+                return Err(self.refused(index, first, &batch, error));
+            }
+            progress.inc(batch.len() as u64);
         }
         progress.finish_and_clear();
         self.rewind()
     }
 
-    /// The second pass.
-    fn write(&mut self, index: &Index<'_>, overwrite: bool, start: Report) -> Result<Report> {
-        let progress = progress("writing", self.vectors.1.rows());
-        let mut report = start;
-        while let Some(Batch { ids, items, .. }) = self.next_batch()? {
-            let count = items.len() as u64;
-            let items = if overwrite { items } else { absent(index, &ids, items)? };
-            report.skipped += count - items.len() as u64;
-            let state = index.upsert(&items)?;
-            report.inserted += state.inserted;
-            report.updated += state.updated;
-            (report.item_count, report.etag) = (state.item_count, state.etag);
-            progress.inc(count);
-        }
-        progress.finish_and_clear();
-        Ok(report)
-    }
-
-    fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let waiting = u64::from(self.waiting.is_some());
-        let mut batch = Batch { first_row: self.row - waiting, ..Batch::default() };
-        let (mut seen, mut bytes) = (HashSet::new(), 0usize);
-        while batch.items.len() < self.batch && bytes < BATCH_BYTES {
-            let next = match self.waiting.take() {
-                Some(item) => Some(item),
-                None => self.next_item()?,
-            };
-            let Some((id, item, size)) = next else { break };
-            if !seen.insert(id.clone()) {
-                self.waiting = Some((id, item, size));
-                break;
+    /// The second pass: what was done, and how many items were skipped.
+    fn write(&mut self, index: &Index<'_>, overwrite: bool) -> Result<(BulkReport, u64)> {
+        let rows = self.vectors.1.rows();
+        let progress = progress("writing", rows);
+        let (failure, left_out) = (Cell::new(None), Cell::new(0u64));
+        // The ids that were fed and may not be in the index yet, and how many were fed.
+        let (fed, count) = (RefCell::new(HashSet::new()), Cell::new(0u64));
+        let mut batch = Vec::new().into_iter();
+        let items = std::iter::from_fn(|| {
+            loop {
+                if let Some(item) = batch.next() {
+                    count.set(count.get() + 1);
+                    return Some(item);
+                }
+                let next = self.next_batch().and_then(|next| {
+                    let length = next.len();
+                    let next =
+                        if overwrite { next } else { absent(index, next, &mut fed.borrow_mut())? };
+                    left_out.set(left_out.get() + (length - next.len()) as u64);
+                    Ok((length, next))
+                });
+                match next {
+                    Ok((0, _)) => return None,
+                    Ok((_, next)) => batch = next.into_iter(),
+                    Err(error) => {
+                        failure.set(Some(error));
+                        return None;
+                    }
+                }
             }
-            bytes = bytes.saturating_add(size);
-            batch.ids.push(id);
-            batch.items.push(item);
+        });
+        let report = index.bulk_upsert(Expecting { items: items.fuse(), rows }, |done| {
+            progress.set_position(done.done + left_out.get());
+            if done.settled == count.get() {
+                fed.borrow_mut().clear();
+            }
+            ControlFlow::Continue(())
+        })?;
+        progress.finish_and_clear();
+        match failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok((report.clone(), left_out.get() + report.unchanged)),
         }
-        Ok((!batch.items.is_empty()).then_some(batch))
     }
 
-    /// The next item with its id and about how much memory it takes.
-    fn next_item(&mut self) -> Result<Option<(String, Item, usize)>> {
+    fn next_batch(&mut self) -> Result<Vec<Item>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0usize);
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let Some((item, size)) = self.next_item()? else { break };
+            bytes = bytes.saturating_add(size);
+            batch.push(item);
+        }
+        Ok(batch)
+    }
+
+    /// The next item, and about how much memory it takes.
+    fn next_item(&mut self) -> Result<Option<(Item, usize)>> {
         let (path, vectors) = &mut self.vectors;
         let vector = vectors.next_row().map_err(|fault| Failure::input(path, fault))?;
         let line = match &mut self.items {
@@ -194,18 +193,18 @@ impl<'a> Source<'a> {
         };
         self.row += 1;
         let size = vector.len() * 4 + contents.as_ref().map_or(0, Vec::len) + 512;
-        let mut item = Item::new(id.clone(), vector);
+        let mut item = Item::new(id, vector);
         if let Some(contents) = contents {
             item = item.contents(contents);
         }
         if let Some(metadata) = metadata {
             item = item.metadata(metadata);
         }
-        Ok(Some((id, item, size)))
+        Ok(Some((item, size)))
     }
 
     fn rewind(&mut self) -> Result<()> {
-        (self.row, self.waiting) = (0, None);
+        self.row = 0;
         let (path, vectors) = &mut self.vectors;
         vectors.rewind().map_err(|fault| Failure::input(path, fault))?;
         match &mut self.items {
@@ -214,8 +213,15 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// An item that the index does not take, by its place in the file that is at fault.
-    fn refused(&self, row: u64, fault: &str) -> Failure {
+    /// Which item of a batch the index does not take, by its place in the file that is at fault.
+    fn refused(&self, index: &Index<'_>, first: u64, batch: &[Item], error: Error) -> Failure {
+        let one = |item: &Item| match index.check(std::slice::from_ref(item)) {
+            Err(Error::InvalidArgument(message)) => Some(message),
+            _ => None,
+        };
+        let found = (first..).zip(batch).find_map(|(row, item)| Some((row, one(item)?)));
+        let Some((row, message)) = found else { return error.into() };
+        let fault = message.strip_prefix("item 0: ").unwrap_or(&message);
         match &self.items {
             Some((path, _)) if !fault.starts_with("its vector") => {
                 Failure::input(path, format!("line {}: {fault}", row + 1))
@@ -225,11 +231,33 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Those of the items that the index does not hold.
-fn absent(index: &Index<'_>, ids: &[String], items: Vec<Item>) -> Result<Vec<Item>> {
-    let found = index.get(ids, Include::NONE)?;
-    let pairs = found.into_iter().zip(items);
-    Ok(pairs.filter(|(found, _)| found.item.is_none()).map(|(_, item)| item).collect())
+/// The items that come, with the number of rows as the number to expect.
+struct Expecting<I> {
+    items: I,
+    rows: u64,
+}
+
+impl<I: Iterator<Item = Item>> Iterator for Expecting<I> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        self.rows = self.rows.saturating_sub(1);
+        self.items.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::try_from(self.rows).unwrap_or(0), None)
+    }
+}
+
+/// Those of the items that neither the index holds nor came before.
+fn absent(index: &Index<'_>, items: Vec<Item>, fed: &mut HashSet<String>) -> Result<Vec<Item>> {
+    let ids: Vec<&str> = items.iter().map(Item::id).collect();
+    let found = index.get(&ids, Include::NONE)?;
+    let there: Vec<bool> = found.into_iter().map(|found| found.item.is_some()).collect();
+    let pairs = there.into_iter().zip(items);
+    let absent = pairs.filter(|(there, item)| !there && fed.insert(item.id().to_owned()));
+    Ok(absent.map(|(_, item)| item).collect())
 }
 
 /// A bar on stderr, if somebody is looking at it.

@@ -17,9 +17,9 @@ mod jsonl;
 mod keys;
 mod new_file;
 mod npy;
+mod optimize;
 mod output;
 mod query;
-mod scratch;
 mod session;
 mod users;
 

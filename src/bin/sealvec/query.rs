@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::Path;
 
-use sealvec::{Hit, Include, Index, Precision};
+use sealvec::{Error, Hit, Include, Index};
 
 use crate::args::{Field, HitFormat, Query};
 use crate::failure::{Failure, Result};
@@ -15,7 +15,6 @@ use crate::npy::{self, Vectors};
 use crate::output::{
     Object, Output, array, contents, metadata, short, short_contents, short_vector, vector,
 };
-use crate::scratch::Scratch;
 use crate::session::Caller;
 
 /// Queries that run in one pass.
@@ -38,7 +37,7 @@ pub(crate) fn run(caller: &Caller, args: &Query) -> Result<()> {
     let index = caller.reading(&args.name)?;
     let mut source = match (&args.like, &args.vectors) {
         (Some(id), _) => Source::Item(Some(stored_vector(&index, id)?)),
-        (None, Some(path)) => Source::File(path, open_checked(caller, &index, path)?),
+        (None, Some(path)) => Source::File(path, open_checked(&index, path)?),
         (None, None) => return Err(Failure::Usage("pass --vectors or --like".into())),
     };
     let mut out = Output::new(args.out.as_deref())?;
@@ -94,11 +93,7 @@ fn stored_vector(index: &Index<'_>, id: &str) -> Result<Vec<f32>> {
 }
 
 /// Opens a file of queries and reads all of it once, so that no fault comes up half-way.
-fn open_checked(
-    caller: &Caller,
-    index: &Index<'_>,
-    path: &Path,
-) -> Result<Vectors<BufReader<File>>> {
+fn open_checked(index: &Index<'_>, path: &Path) -> Result<Vectors<BufReader<File>>> {
     let mut vectors = npy::open(path)?;
     if vectors.rows() == 0 {
         return Ok(vectors);
@@ -110,22 +105,39 @@ fn open_checked(
         let fault = format!("has {columns} columns, the index takes {dimension}");
         return Err(Failure::input(path, fault));
     }
-    let scratch = Scratch::new(caller.options(), found.metric, Precision::F32, dimension)?;
     let mut first = 0;
     loop {
         let batch = next_batch(path, &mut vectors)?;
         if batch.is_empty() {
             break;
         }
-        if let Some(refused) = scratch.check_queries(&batch)? {
-            let row = first + refused.position;
-            let fault = format!("row {row} (counted from 0): {}", refused.fault);
-            return Err(Failure::input(path, fault));
+        if let Some((position, fault)) = first_refused(index, &batch)? {
+            let row = first + position;
+            return Err(Failure::input(path, format!("row {row} (counted from 0): {fault}")));
         }
         first += batch.len();
     }
     vectors.rewind().map_err(|fault| Failure::input(path, fault))?;
     Ok(vectors)
+}
+
+/// Which query the index refuses, and why: they are tried, as cheaply as can be.
+pub(crate) fn first_refused(
+    index: &Index<'_>,
+    queries: &[Vec<f32>],
+) -> Result<Option<(usize, String)>> {
+    let attempt = |queries: &[Vec<f32>]| {
+        let queries = queries.iter().map(Vec::as_slice);
+        index.query_batch(queries).top_k(1).probes(1).run().map(drop)
+    };
+    let Err(error) = attempt(queries) else { return Ok(None) };
+    for (position, query) in queries.iter().enumerate() {
+        if let Err(Error::InvalidArgument(message)) = attempt(std::slice::from_ref(query)) {
+            let fault = message.strip_prefix("query 0: ").unwrap_or(&message);
+            return Ok(Some((position, fault.to_owned())));
+        }
+    }
+    Err(error.into())
 }
 
 fn include(fields: &[Field]) -> Include {

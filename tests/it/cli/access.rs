@@ -232,7 +232,7 @@ fn a_command_line_that_is_not_one() {
         "list notes --limit 0",
         "list notes --cursor xyz",
         "list notes --cursor 00",
-        "import notes --vectors notes.npy --batch 0",
+        "import notes --vectors notes.npy --top-k 1",
         "--block-cache lots stats notes",
         "--threads 5000 stats notes",
         "--user-id alice stats notes",
@@ -244,7 +244,8 @@ fn a_command_line_that_is_not_one() {
     let help = cli.run("--help").ok();
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
     let commands = [
-        "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify", "drop",
+        "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify",
+        "optimize", "drop",
     ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));

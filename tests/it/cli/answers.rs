@@ -156,6 +156,38 @@ fn verify_reports_the_tree_and_fails_on_a_damaged_one() {
 }
 
 #[test]
+fn optimize_rebuilds_what_was_written_since() {
+    let cli = Cli::new();
+    cli.owner("create notes --metric euclidean").ok();
+    assert_eq!(cli.owner("optimize notes").ok(), "rebuilt 0 branches of the tree\n");
+    let rows: Vec<[f32; 2]> = (0u8..=255).map(|n| [n.into(), (n % 16).into()]).collect();
+    cli.write("rows.npy", npy(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>()));
+    cli.owner("import notes --vectors rows.npy").ok();
+    let before = cli.state();
+    cli.run("keygen --out reader.key").ok();
+    cli.run("keygen --out writer.key").ok();
+    for (id, key, rights) in [(ALICE, "reader.key", "read"), (BOB, "writer.key", "write")] {
+        let grant = format!("users grant notes --user-id {id} --user-key-file {key}");
+        cli.owner(&format!("{grant} --permissions {rights}")).ok();
+    }
+    cli.user(ALICE, "reader.key", "optimize notes").fails(3);
+    let report = cli.user(BOB, "writer.key", "optimize notes --output json").json();
+    assert_eq!(report["rebuilt"], 1);
+    let stats = cli.owner("stats notes --output json").json();
+    // The part after the last dot says what the asking process knows of the disk.
+    let commit = |found: &Value| {
+        let token = found["version_token"].as_str().unwrap();
+        token.rsplit_once('.').unwrap().0.to_owned()
+    };
+    assert_eq!(commit(&report), commit(&stats));
+    assert_eq!(cli.state(), before);
+    let again = cli.owner("optimize notes --output json").json();
+    assert_eq!((&again["rebuilt"], commit(&again)), (&json!(0), commit(&stats)));
+    cli.owner("verify notes").ok();
+    cli.owner("optimize nowhere").fails(4);
+}
+
+#[test]
 fn queries_answer_in_order() {
     let cli = numbers();
     // More queries than run in one pass.

@@ -29,8 +29,8 @@ fn what_is_there_is_skipped_or_replaced() {
     assert_eq!(counts(&cli.owner(import).json()), [0, 0, 3, 4]);
     assert_eq!(cli.state(), after);
 
-    let report = cli.owner(&format!("{import} --overwrite --batch 2 --buffered")).json();
-    assert_eq!(counts(&report), [0, 3, 0, 4]);
+    let report = cli.owner(&format!("{import} --overwrite --buffered")).json();
+    assert_eq!(counts(&report), [0, 2, 1, 4]);
     let a = cli.owner("get notes a --output json").json();
     assert_eq!((&a["vector"], &a["contents"]), (&json!([9.0, 9.0]), &Value::Null));
     let text = cli.owner("import notes --vectors v.npy --items i.jsonl --output text").ok();
@@ -38,20 +38,29 @@ fn what_is_there_is_skipped_or_replaced() {
 }
 
 #[test]
-fn an_id_that_comes_twice_is_treated_alike_however_batches_are_cut() {
-    for batch in [1, 2, 3, 1000] {
-        let cli = Cli::new();
-        cli.owner("create notes --metric euclidean").ok();
-        cli.write("v.npy", npy(&[&[1.0], &[2.0], &[3.0], &[4.0]]));
-        cli.write("i.jsonl", "{\"id\":\"x\"}\n{\"id\":\"y\"}\n{\"id\":\"x\"}\n{\"id\":\"x\"}\n");
-        let import = "import notes --vectors v.npy --items i.jsonl --output json";
-        let report = cli.owner(&format!("{import} --batch {batch}")).json();
-        assert_eq!(counts(&report), [2, 0, 2, 2], "{batch}");
-        assert_eq!(cli.owner("get notes x --output json").json()["vector"], json!([1.0]));
-        let report = cli.owner(&format!("{import} --batch {batch} --overwrite")).json();
-        assert_eq!(counts(&report), [0, 4, 0, 2], "{batch}");
-        assert_eq!(cli.owner("get notes x --output json").json()["vector"], json!([4.0]));
-    }
+fn of_an_id_that_comes_twice_the_first_is_kept_or_the_last() {
+    let cli = Cli::new();
+    cli.owner("create notes --metric euclidean").ok();
+    // Far enough apart to be looked at separately.
+    let rows: Vec<[f32; 1]> = (0..2502_u16).map(|n| [f32::from(n)]).collect();
+    let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+    let id = |n: usize| match n {
+        0 | 3 | 1200 | 2501 => "x".to_owned(),
+        _ => n.to_string(),
+    };
+    let lines: Vec<String> = (0..2502).map(|n| format!("{{\"id\":\"{}\"}}", id(n))).collect();
+    cli.write("v.npy", npy(&rows));
+    cli.write("i.jsonl", lines.join("\n"));
+    let import = "import notes --vectors v.npy --items i.jsonl --output json";
+    let vector = || cli.owner("get notes x --output json").json()["vector"].clone();
+    assert_eq!(counts(&cli.owner(import).json()), [2499, 0, 3, 2499]);
+    assert_eq!(vector(), json!([0.0]));
+    let report = cli.owner(&format!("{import} --overwrite")).json();
+    assert_eq!((counts(&report), vector()), ([0, 1, 2501, 2499], json!([2501.0])));
+    let before = cli.state();
+    cli.owner(&format!("{import} --overwrite")).json();
+    assert_eq!(cli.state(), before);
+    cli.owner("verify notes").ok();
 }
 
 #[test]
@@ -96,7 +105,7 @@ fn bad_input_stores_nothing() {
         (b"{}".to_vec(), "not a whole npy file"),
     ] {
         cli.write("bad.npy", bytes);
-        let run = cli.owner("import notes --vectors bad.npy --items good.jsonl --batch 1");
+        let run = cli.owner("import notes --vectors bad.npy --items good.jsonl");
         let found = run.fails(2);
         assert!(found.contains(said), "{said}: {found}");
         assert_eq!(cli.state(), before, "{said}");
@@ -121,7 +130,7 @@ fn bad_input_stores_nothing() {
         (&large, "line 5: its metadata is"),
     ] {
         cli.write("bad.jsonl", with(bad));
-        let run = cli.owner("import notes --vectors good.npy --items bad.jsonl --batch 2");
+        let run = cli.owner("import notes --vectors good.npy --items bad.jsonl");
         let found = run.fails(2);
         assert!(found.contains(said), "{said}: {found}");
         assert_eq!(cli.state(), before, "{said}");

@@ -12,7 +12,7 @@ use crate::support::memory;
 
 const DIMENSION: usize = 384;
 
-fn rows(file: &str) -> Vec<Vec<f32>> {
+pub(crate) fn rows(file: &str) -> Vec<Vec<f32>> {
     let npy = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)).unwrap();
     let header = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
     let halves = |row: &[u8]| -> Vec<f32> {
@@ -22,7 +22,7 @@ fn rows(file: &str) -> Vec<Vec<f32>> {
 }
 
 /// The share of the ten nearest that default queries find.
-fn recall(index: &Index<'_>, queries: &[Vec<f32>]) -> f64 {
+pub(crate) fn recall(index: &Index<'_>, queries: &[Vec<f32>]) -> f64 {
     let all = || queries.iter().map(Vec::as_slice);
     let truth = index.query_batch(all()).exact().run().unwrap();
     let (found, stats) = index.query_batch(all()).run_with_stats().unwrap();

@@ -7,13 +7,15 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use sealvec::{Item, Metric, Options, Precision};
+use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric, Options};
 
 use crate::args::Bench;
 use crate::failure::{Failure, Result};
 use crate::npy::{self, Vectors};
-use crate::scratch::Scratch;
+use crate::query::first_refused;
 
+/// The name of an index that is made to ask.
+const NAME: &str = "queries";
 /// Fewer items are nothing to measure.
 const LEAST: u32 = 16;
 /// How many queries a quick bench takes.
@@ -164,12 +166,15 @@ impl<'a> Data<'a> {
     }
 
     fn check_queries(&self, path: &Path, options: Options) -> Result<()> {
-        let scratch = Scratch::new(options, self.metric, Precision::F32, self.columns())?;
-        let Some(refused) = scratch.check_queries(&self.queries)? else { return Ok(()) };
+        // An index takes queries before it has items.
+        let db = Database::in_memory_with(options)?;
+        let key = IndexKey::generate()?;
+        db.create_index(NAME, &key, IndexConfig::new(self.metric).dimension(self.columns()))?;
+        let index = db.load_index(NAME, KeyContext::root(key))?;
+        let Some((position, fault)) = first_refused(&index, &self.queries)? else { return Ok(()) };
         // Queries held out come after the items.
         let first = if path == self.path { self.items } else { 0 };
-        let row = u64::from(first) + refused.position as u64;
-        let fault = refused.fault;
+        let row = u64::from(first) + position as u64;
         Err(Failure::input(path, format!("row {row} (counted from 0): {fault}")))
     }
 }
