@@ -257,7 +257,9 @@ impl Index<'_> {
         let sequence = head.commit.sequence;
         self.shared.commit(&*engine, self.id, sequence, batch, durability)?;
         if let Some(cache) = &self.shared.cache {
-            cache.forget(key.current_secret()?.fingerprint(self.id), sequence, &stale);
+            for secret in key.epochs.secrets() {
+                cache.forget(secret.fingerprint(self.id), sequence, &stale);
+            }
         }
         key.remember(&self.shared.trust, &head);
         Ok(self.committed(value, &head, true))

@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::partition::{Bytes, parse, read_nodes, read_vectors};
 use crate::cache::{self, Cache, Name, Part, Stamp};
 use crate::crypto::Opened;
@@ -197,7 +199,9 @@ impl Pages for PageReader<'_> {
         };
         let stamp = |row: &Row| Stamp { generation: row.version, salt: row.salt };
         let (mut missing, mut places) = (Vec::new(), Vec::new());
-        let mut vector = Vec::new();
+        // Grown once, so that no copy is left behind.
+        let dimension = self.key.dimension().unwrap_or_default();
+        let mut vector = Zeroizing::new(Vec::with_capacity(dimension));
         for (at, row) in rows.iter().enumerate() {
             let name = cached.name(row.pseudonym);
             let held = cached.cache.get(name, Part::Vector, &stamp(row), &cached.state);

@@ -34,6 +34,10 @@ impl Epochs {
         Self(newest_first)
     }
 
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &ReadSecret> {
+        self.0.iter().map(|(_, secret)| secret)
+    }
+
     pub(crate) fn get(&self, epoch: u32) -> Option<&ReadSecret> {
         self.0.iter().find(|(number, _)| *number == epoch).map(|(_, secret)| secret)
     }

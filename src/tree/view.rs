@@ -119,7 +119,7 @@ impl<'a> NodeView<'a> {
         let scale = f32::from_le_bytes(reader.array()?);
         let centroid = CentroidView { scale, codes: reader.bytes(dimension)? };
         let four = count.checked_mul(4)?;
-        let mut column = |reader: &mut Reader<'a>| Some(reader.bytes(four)?.as_chunks().0);
+        let column = |reader: &mut Reader<'a>| Some(reader.bytes(four)?.as_chunks().0);
         let entries = if level == 0 {
             let width = Width::from_bits(width)?;
             EntriesView::Rows(RowsView {
