@@ -21,6 +21,7 @@
 
 pub(crate) mod build;
 mod centroid;
+pub(crate) mod depth;
 mod insert;
 pub(crate) mod node;
 pub(crate) mod plan;

@@ -10,7 +10,8 @@ use crate::index::{PageReader, open_item};
 use crate::keyring::ReadKey;
 use crate::store::{Family, Snapshot, key};
 use crate::tree::Space;
-use crate::tree::search::{self, Depth, Found};
+use crate::tree::depth::Depth;
+use crate::tree::search::{self, Found};
 use crate::vector::Scorer;
 
 /// The default of [`Query::effort`](super::Query::effort).

@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::depth::{Depth, Probes};
 use super::node::{ROW, Row};
 use super::view::{CentroidView, ChildrenView, EntriesView, NodeView, RowsView};
 use super::{Space, damaged};
@@ -26,7 +27,7 @@ use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::store::record::ROWS_PART;
-use crate::vector::rabitq::{Estimate, Form, Probe};
+use crate::vector::rabitq::{Estimate, Probe};
 use crate::vector::{Metric, Scorer, kernels};
 
 /// Nodes that are read together.
@@ -35,20 +36,12 @@ const BATCH: usize = 128;
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
 /// The weight of the radius when leaves are ranked for an inner product.
 const ALPHA: f32 = 0.1;
-/// How many more leaves an inner product takes.
-const INNER: f32 = 2.2;
-/// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
-const SPREAD: f32 = 0.31;
 /// The part of RaBitQ's error bound (which is for 1.9 standard deviations) that reranking goes by.
 const CERTAINTY: f32 = 1.0;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
 /// Vectors read at a time until there are as many as are wanted.
 const FIRST: usize = 1024;
-/// Trees with no more leaves than this are searched whole by default.
-const WHOLE: usize = 24;
-/// First copies in a leaf, about.
-const LEAF: u64 = 85;
 
 /// What a search reads through.
 pub(crate) trait Pages {
@@ -68,71 +61,6 @@ pub(crate) type Visit<'v, 's> = &'v mut dyn FnMut(&[u8], OpenRows<'s>) -> Result
 
 /// Opens one part of a node's rows.
 pub(crate) type OpenRows<'s> = Box<dyn Fn(usize) -> Result<Arc<Opened>> + 's>;
-
-/// How far a search goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Depth {
-    /// Items wanted.
-    pub(crate) top_k: usize,
-    /// In units of the default.
-    pub(crate) effort: f32,
-    /// The number of leaves, if the caller fixes it.
-    pub(crate) probes: Option<usize>,
-    /// Items in the index.
-    pub(crate) items: u64,
-}
-
-/// How many leaves are read: between `least` and `most`, by how far their centroids are.
-#[derive(Debug, Clone, Copy)]
-struct Probes {
-    least: usize,
-    most: usize,
-    spread: f32,
-}
-
-impl Depth {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "small positive numbers"
-    )]
-    fn probes(&self, form: Form) -> Probes {
-        if let Some(probes) = self.probes {
-            return Probes { least: probes, most: probes, spread: 0.0 };
-        }
-        let leaves = (self.items / LEAF).max(1) as f32;
-        let wider = (self.top_k as f32 / 10.0).max(1.0).powf(0.4) * self.effort;
-        // Fitted to WordNet at 5k to 160k items; see docs/design.md.
-        let base = (3.0 * leaves.log2() - 9.8).max(4.0) * wider;
-        let whole = (WHOLE as f32 * self.effort) as usize;
-        let least = if leaves as usize <= whole { whole } else { 1 };
-        match form {
-            Form::Square => Probes {
-                least: least.max((base / 2.0) as usize),
-                most: least.max((base * 2.0) as usize),
-                spread: SPREAD * wider.powf(0.4),
-            },
-            Form::Inner => {
-                let probes = least.max((base * INNER) as usize);
-                Probes { least: probes, most: probes, spread: 0.0 }
-            }
-        }
-    }
-
-    /// Vectors that are read at most.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "small positive numbers"
-    )]
-    fn cap(&self) -> usize {
-        let wanted =
-            self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
-        self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
-    }
-}
 
 /// An item that was found.
 #[derive(Clone)]

@@ -16,9 +16,10 @@ mod searching;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::depth::Depth;
 use super::node::{Copy, Node, ROW, Row};
 use super::plan::{Effects, Plan, Point};
-use super::search::{Depth, Found, OpenRows, Pages, Visit, Work, search};
+use super::search::{Found, OpenRows, Pages, Visit, Work, search};
 use super::verify::{Census, lists, walk};
 use super::{Backing, Home, Rules, Space, damaged};
 use crate::crypto::Opened;

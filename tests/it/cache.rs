@@ -204,7 +204,6 @@ mod memory {
         println!("of 1,000 vectors in memory while cached, and after: {counts}");
         let counts: Vec<usize> = counts.split(' ').map(|count| count.parse().unwrap()).collect();
         assert!(counts[0] >= 600, "{counts:?}");
-        // What the cache kept is wiped; the last that a query had in its hands is not promised to be.
         assert!(counts[1] == 0, "{counts:?}");
     }
 }

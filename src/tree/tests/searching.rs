@@ -8,8 +8,8 @@ use crate::error::{Error, Fault};
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::tree::Rules;
+use crate::tree::depth::Depth;
 use crate::tree::node::{Leaf, Node};
-use crate::tree::search::Depth;
 use crate::vector::Metric;
 
 /// Vectors around so many places.

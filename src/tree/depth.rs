@@ -1,0 +1,81 @@
+//! How far a search goes: from effort, index size and the number of items wanted to leaves and vectors.
+//!
+//! The constants are fitted to WordNet at 5,000 to 160,000 items, for the default effort to find 95 of 100; the
+//! measurements are in docs/design.md.
+
+use crate::vector::rabitq::Form;
+
+/// How many more leaves an inner product takes.
+const INNER: f32 = 2.2;
+/// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
+const SPREAD: f32 = 0.31;
+/// Trees with no more leaves than this are searched whole by default.
+const WHOLE: usize = 24;
+/// First copies in a leaf, about.
+const LEAF: u64 = 85;
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Depth {
+    /// Items wanted.
+    pub(crate) top_k: usize,
+    /// In units of the default.
+    pub(crate) effort: f32,
+    /// The number of leaves, if the caller fixes it.
+    pub(crate) probes: Option<usize>,
+    /// Items in the index.
+    pub(crate) items: u64,
+}
+
+/// How many leaves are read: between `least` and `most`, by how far their centroids are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probes {
+    pub(super) least: usize,
+    pub(super) most: usize,
+    pub(super) spread: f32,
+}
+
+impl Depth {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    /// How many leaves are read.
+    pub(super) fn probes(&self, form: Form) -> Probes {
+        if let Some(probes) = self.probes {
+            return Probes { least: probes, most: probes, spread: 0.0 };
+        }
+        let leaves = (self.items / LEAF).max(1) as f32;
+        let wider = (self.top_k as f32 / 10.0).max(1.0).powf(0.4) * self.effort;
+        // Fitted to WordNet at 5k to 160k items; see docs/design.md.
+        let base = (3.0 * leaves.log2() - 9.8).max(4.0) * wider;
+        let whole = (WHOLE as f32 * self.effort) as usize;
+        let least = if leaves as usize <= whole { whole } else { 1 };
+        match form {
+            Form::Square => Probes {
+                least: least.max((base / 2.0) as usize),
+                most: least.max((base * 2.0) as usize),
+                spread: SPREAD * wider.powf(0.4),
+            },
+            Form::Inner => {
+                let probes = least.max((base * INNER) as usize);
+                Probes { least: probes, most: probes, spread: 0.0 }
+            }
+        }
+    }
+
+    /// Vectors that are read at most.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    pub(super) fn cap(&self) -> usize {
+        let wanted =
+            self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
+        self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
+    }
+}
