@@ -1,6 +1,6 @@
 //! How far a search goes: from effort, index size and the number of items wanted to leaves and vectors.
 //!
-//! The constants are fitted to WordNet at 5,000 to 160,000 items, for the default effort to find 95 of 100; the
+//! The constants are fitted to `WordNet` at 5,000 to 160,000 items, for the default effort to find 95 of 100; the
 //! measurements are in docs/design.md.
 
 use crate::vector::rabitq::Form;
