@@ -1,7 +1,7 @@
 //! Whole calls on an index of 40,000 x 384 f32 on disk: loading, reading, writing, querying.
 //!
-//! `cargo bench --bench index`. One thread unless said; 256 MiB block cache; no plaintext is cached.
-//! `benches/price.rs` sets the writes beside a plain RocksDB.
+//! `cargo bench --bench index`. One thread unless said; 256 MiB block cache; no plaintext is
+//! cached. `benches/price.rs` sets the writes beside a plain RocksDB.
 
 #![allow(
     clippy::expect_used,

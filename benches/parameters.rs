@@ -1,10 +1,12 @@
-//! What the parameters of the partition tree are worth: recall beside what a query reads, one parameter at a time.
+//! What the parameters of the partition tree are worth: recall beside what a query reads, one
+//! parameter at a time.
 //!
-//! `cargo bench --bench parameters -- [--vectors X.npy --queries Q.npy] [--metric M] [--only NAME] [--import 1000]`
-//! prints the tables of docs/design.md. Without files it takes the 5,000 vectors of `data/`. The truth is computed.
-//! One thread, RocksDB, nothing cached but ciphertext; an index is built by `bulk_upsert` unless `--import`
-//! says how many items an upsert takes. `--metric inner-product` gives the vectors log-normal lengths, sigma 0.3;
-//! `--dimension N` maps them into N dimensions first, isometrically, with noise of norm 0.1.
+//! `cargo bench --bench parameters -- [--vectors X.npy --queries Q.npy] [--metric M] [--only NAME]
+//! [--import 1000]` prints the tables of docs/design.md. Without files it takes the 5,000 vectors
+//! of `data/`. The truth is computed. One thread, RocksDB, nothing cached but ciphertext; an index
+//! is built by `bulk_upsert` unless `--import` says how many items an upsert takes.
+//! `--metric inner-product` gives the vectors log-normal lengths, sigma 0.3; `--dimension N` maps
+//! them into N dimensions first, isometrically, with noise of norm 0.1.
 
 #![allow(
     clippy::expect_used,

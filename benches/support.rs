@@ -88,8 +88,8 @@ impl Plain {
         Self(DB::open_cf_descriptors(&options, directory, families).unwrap())
     }
 
-    /// One batch: for each item, the same number of reads and of puts of the same sizes, in key order
-    /// as the sealed index writes them; and a commit's worth.
+    /// One batch: for each item, the same number of reads and of puts of the same sizes, in key
+    /// order as the sealed index writes them; and a commit's worth.
     pub(crate) fn upsert(&self, items: &[PlainItem], synced: bool) {
         let mut batch = WriteBatch::default();
         let [catalog, records, _, _, payload] =

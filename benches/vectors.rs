@@ -46,7 +46,8 @@ impl Matrix {
         self.data.truncate(rows * self.columns);
     }
 
-    /// Fewer rows, or more: perturbed copies of those there are, at a distance of about 0.35, of length 1.
+    /// Fewer rows, or more: perturbed copies of those there are, at a distance of about 0.35, of
+    /// length 1.
     pub(crate) fn resize(&mut self, rows: usize) {
         let (real, columns) = (self.rows(), self.columns);
         let mut random = Random(7);
@@ -70,7 +71,8 @@ impl Matrix {
         }
     }
 
-    /// Unit vectors in a space of more dimensions, through an isometry that mixes all of them, with noise of norm 0.1.
+    /// Unit vectors in a space of more dimensions, through an isometry that mixes all of them, with
+    /// noise of norm 0.1.
     pub(crate) fn lifted(&self, columns: usize, seed: u64) -> Self {
         // Reflections of a fixed sequence: the same isometry for every matrix.
         let mut random = Random(5);

@@ -1,5 +1,6 @@
 //! For `sealvec bench`, and no part of the API: the plain scan that it compares with runs on the
-//! kernels of the library, so that the comparison is with the fastest exact scan this machine gives.
+//! kernels of the library, so that the comparison is with the fastest exact scan this machine
+//! gives.
 
 use crate::vector::{Metric, kernels};
 

@@ -1,15 +1,17 @@
 //! The plaintext cache: decrypted nodes and vectors, kept between queries. Off unless asked for.
 //!
 //! Invariants:
-//! - Nobody reaches an entry without the read secret: the key begins with a fingerprint expanded from it, which
-//!   only an operation whose own wrap has opened can compute. So what a revoked user's queries left here is out of reach.
-//! - An entry answers for one sealing of its record only: generation and salt must agree, or the commit must be the one
-//!   it was last checked under.
-//! - A value is wiped when the last holder lets go of it: when it is displaced, when its record is overwritten or
-//!   deleted, when the database closes. A query on an older snapshot does not bring back what was deleted since.
+//! - Nobody reaches an entry without the read secret: the key begins with a fingerprint expanded
+//!   from it, which only an operation whose own wrap has opened can compute. So what a revoked
+//!   user's queries left here is out of reach.
+//! - An entry answers for one sealing of its record only: generation and salt must agree, or the
+//!   commit must be the one it was last checked under.
+//! - A value is wiped when the last holder lets go of it: when it is displaced, when its record is
+//!   overwritten or deleted, when the database closes. A query on an older snapshot does not bring
+//!   back what was deleted since.
 //!
-//! Two generations: what is used moves to the young one; when that is half of the capacity, the old one is dropped and
-//! the young one takes its place. Cost: a lock and a hash lookup per entry.
+//! Two generations: what is used moves to the young one; when that is half of the capacity, the old
+//! one is dropped and the young one takes its place. Cost: a lock and a hash lookup per entry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

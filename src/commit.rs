@@ -7,10 +7,10 @@
 //!
 //! Steps of a mutation, all under the index's write lock, and what a crash after each leaves:
 //! 1. Read wrap, table and head from one snapshot, and the set-hash state. Nothing changed.
-//! 2. Collect the changes in a [`Draft`]; each change of a signed family moves the set hash. Nothing
-//!    changed.
-//! 3. Seal and sign the next commit; put it, the set-hash state and the head into the batch. Nothing
-//!    changed.
+//! 2. Collect the changes in a [`Draft`]; each change of a signed family moves the set hash.
+//!    Nothing changed.
+//! 3. Seal and sign the next commit; put it, the set-hash state and the head into the batch.
+//!    Nothing changed.
 //! 4. The engine applies the batch if the head is still the one of step 1. All of it, or nothing.
 //!
 //! Cost: one signature (about 25 us), 2 KiB of set-hash state, and the engine's write.

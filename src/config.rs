@@ -113,8 +113,9 @@ impl Options {
 
     /// Bytes of decrypted nodes and vectors that are kept between queries. Default = 0: nothing is.
     ///
-    /// What is kept is reached only by an operation whose own key has opened the index, and is wiped when it is
-    /// displaced, when it is overwritten or deleted, and when the database is closed.
+    /// What is kept is reached only by an operation whose own key has opened the index, and is
+    /// wiped when it is displaced, when it is overwritten or deleted, and when the database is
+    /// closed.
     pub const fn plaintext_cache(mut self, bytes: usize) -> Self {
         self.plaintext_cache = bytes;
         self
@@ -190,8 +191,8 @@ pub struct Tuning {
     pub fan_out: usize,
     /// Whether items get a second copy.
     pub spill: bool,
-    /// The norm of the noise of a centroid, times the number of its members, over the root mean square of
-    /// their lengths: 0 to 16.
+    /// The norm of the noise of a centroid, times the number of its members, over the root mean
+    /// square of their lengths: 0 to 16.
     pub noise: f32,
 }
 

@@ -1,8 +1,8 @@
 //! A database: a directory, or a piece of memory, that holds any number of indexes.
 //!
 //! It needs no key: what it knows of an index is a name place, an id and ciphertext. One process
-//! writes at a time; a [`Database`] is cheap to clone and safe from any thread, and is meant to stay
-//! open for the life of the process, however often indexes are opened.
+//! writes at a time; a [`Database`] is cheap to clone and safe from any thread, and is meant to
+//! stay open for the life of the process, however often indexes are opened.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -53,12 +53,14 @@ pub struct Database {
 
 impl Database {
     /// Opens the database in a directory for reading and writing, and makes one if there is none
-    /// (unless [`Options::create`] says not to). The directory becomes accessible to its owner only.
+    /// (unless [`Options::create`] says not to). The directory becomes accessible to its owner
+    /// only.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another process has it open for writing; [`Error::InvalidArgument`] if the
-    /// directory holds something else; [`Error::DatabaseNotFound`]; [`Error::UnsupportedFormat`];
-    /// [`Error::Io`]; [`Error::NoSpace`]. A directory that is refused is left as it was.
+    /// [`Error::Busy`] if another process has it open for writing; [`Error::InvalidArgument`] if
+    /// the directory holds something else; [`Error::DatabaseNotFound`];
+    /// [`Error::UnsupportedFormat`]; [`Error::Io`]; [`Error::NoSpace`]. A directory that is refused
+    /// is left as it was.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -122,7 +124,8 @@ impl Database {
     /// A new database in memory with these options.
     ///
     /// # Errors
-    /// As [`in_memory`](Self::in_memory), and [`Error::InvalidArgument`] for an option out of range.
+    /// As [`in_memory`](Self::in_memory), and [`Error::InvalidArgument`] for an option out of
+    /// range.
     pub fn in_memory_with(options: Options) -> Result<Self> {
         options.check()?;
         Self::with_engine(Box::new(Memory::new(limits(&options))), options)
@@ -323,8 +326,9 @@ impl Database {
     }
 
     /// For measurements: the bytes that storage has written to logs and files, those of flushes and
-    /// compactions included, since the counting began. It begins with the first call at the latest, so
-    /// that a database which nobody measures pays nothing for it: take the difference of two calls.
+    /// compactions included, since the counting began. It begins with the first call at the latest,
+    /// so that a database which nobody measures pays nothing for it: take the difference of two
+    /// calls.
     ///
     /// # Errors
     /// [`Error::Closed`].

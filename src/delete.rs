@@ -1,10 +1,10 @@
 //! Deleting items.
 //!
-//! Delete is logical, atomic and complete: item record, every payload value and both rows in the partition tree go
-//! in one commit.
-//! After it no call returns the item, in this process or after a crash. Ciphertext of it can stay in
-//! the files until RocksDB compacts them; the item record and with it the payload salt are then gone
-//! from the live state, but not yet from the medium. docs/security.md says what that means.
+//! Delete is logical, atomic and complete: item record, every payload value and both rows in the
+//! partition tree go in one commit. After it no call returns the item, in this process or after a
+//! crash. Ciphertext of it can stay in the files until RocksDB compacts them; the item record and
+//! with it the payload salt are then gone from the live state, but not yet from the medium.
+//! docs/security.md says what that means.
 
 use std::collections::HashSet;
 

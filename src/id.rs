@@ -205,8 +205,9 @@ pub struct VersionToken {
     /// The number of the grant table the commit was made under.
     pub table: u64,
     /// Whether the commit is known to have reached the disk. A token that is not durable is a
-    /// promise only after [`flush`](crate::Database::flush). Handles that only read do not know, and
-    /// say no; in memory there is nothing to wait for, and it is yes unless the write was buffered.
+    /// promise only after [`flush`](crate::Database::flush). Handles that only read do not know,
+    /// and say no; in memory there is nothing to wait for, and it is yes unless the write was
+    /// buffered.
     pub durable: bool,
 }
 

@@ -19,8 +19,8 @@
 //! Operations take the capability they need: [`ReadKey`], [`WriteKey`] or [`RootKey`]. There is no
 //! other way to get one, so an unchecked call does not compile.
 //!
-//! Cost: about 6 us and five reads when the head is known; when it is not, two verifications (95 us),
-//! one more read and two short scans.
+//! Cost: about 6 us and five reads when the head is known; when it is not, two verifications
+//! (95 us), one more read and two short scans.
 
 pub(crate) mod roster;
 pub(crate) mod table;

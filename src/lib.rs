@@ -25,8 +25,9 @@
 //! ```
 //!
 //! - [`Database`] opens a directory; [`Index`] is a handle to one index in it.
-//! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a [`UserKey`].
-//!   Bind one with [`Database::load_index`], or pass one per call with [`Index::with_key`].
+//! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a
+//!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
+//!   [`Index::with_key`].
 //! - [`Index::grant`] and [`Index::revoke`] manage users.
 //! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
 //!   `spawn_blocking`, as `examples/service.rs` does.
@@ -36,11 +37,12 @@
 //! `docs/format.md`.
 //!
 //! # Features
-//! - `rocksdb` (default): the storage engine on disk. Without it there are only databases in memory.
+//! - `rocksdb` (default): the storage engine on disk. Without it there are only databases in
+//!   memory.
 //! - `cli` (default): the `sealvec` program. Library users can do without.
-//! - `aws-lc`: AES-256-GCM by AWS-LC in place of RustCrypto, two to four times as fast with VAES. The
-//!   same bytes are stored, so it may be turned on and off. The build needs a C compiler;
-//!   on Linux and macOS nothing else.
+//! - `aws-lc`: AES-256-GCM by AWS-LC in place of RustCrypto, two to four times as fast with VAES.
+//!   The same bytes are stored, so it may be turned on and off. The build needs a C compiler; on
+//!   Linux and macOS nothing else.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

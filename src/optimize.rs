@@ -1,11 +1,12 @@
 //! Optimizing: rebuilding the partition tree part by part, while it is in use.
 //!
-//! Writes keep the tree sound, but not as good as if it had been built at once. Optimizing takes one branch
-//! above the leaves at a time, clusters what is below it anew and chooses all its second copies again, each in
-//! one commit. Items stay as they are, and so does the ETag.
+//! Writes keep the tree sound, but not as good as if it had been built at once. Optimizing takes
+//! one branch above the leaves at a time, clusters what is below it anew and chooses all its second
+//! copies again, each in one commit. Items stay as they are, and so does the ETag.
 //!
-//! A branch remembers the ETag it was rebuilt under. So a run that was stopped, or killed, is resumed by the next: branches
-//! that were done under the state of the items that still is are skipped.
+//! A branch remembers the ETag it was rebuilt under. So a run that was stopped, or killed, is
+//! resumed by the next: branches that were done under the state of the items that still is are
+//! skipped.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -41,13 +42,15 @@ pub struct OptimizeReport {
 impl Index<'_> {
     /// Rebuilds the partition tree, one branch and one commit at a time. Needs the write right.
     ///
-    /// Never needed for answers to be right; after many writes, most of all after many deletes, queries find more and read
-    /// less. Reading and writing go on meanwhile. `progress` is called after each commit; break to stop,
-    /// call again to go on. If nothing has changed since everything was rebuilt, nothing is done.
+    /// Never needed for answers to be right; after many writes, most of all after many deletes,
+    /// queries find more and read less. Reading and writing go on meanwhile. `progress` is called
+    /// after each commit; break to stop, call again to go on. If nothing has changed since
+    /// everything was rebuilt, nothing is done.
     ///
     /// # Errors
     /// [`Error::PermissionDenied`](crate::Error::PermissionDenied);
-    /// [`Error::Integrity`](crate::Error::Integrity); and those of every call. What was committed stays.
+    /// [`Error::Integrity`](crate::Error::Integrity); and those of every call. What was committed
+    /// stays.
     ///
     /// ```
     /// # use std::ops::ControlFlow;

@@ -1,7 +1,8 @@
 //! Queries: the nearest items to a vector.
 //!
-//! By default through the partition tree (`approximate`), on request by comparing everything (`exact`). Both end as
-//! candidates with an exact distance; what comes with a hit is then read for the nearest only.
+//! By default through the partition tree (`approximate`), on request by comparing everything
+//! (`exact`). Both end as candidates with an exact distance; what comes with a hit is then read for
+//! the nearest only.
 
 mod approximate;
 mod exact;
@@ -121,14 +122,16 @@ impl Query<'_> {
         self
     }
 
-    /// How hard to look: 1 to 1,024. Default = [`DEFAULT_EFFORT`], which finds at least 95 of 100 of the
-    /// ten nearest on real embeddings. Twice the effort reads about twice as much and misses about half as many.
+    /// How hard to look: 1 to 1,024. Default = [`DEFAULT_EFFORT`], which finds at least 95 of 100
+    /// of the ten nearest on real embeddings. Twice the effort reads about twice as much and misses
+    /// about half as many.
     pub const fn effort(mut self, effort: u32) -> Self {
         self.batch.settings.effort = effort;
         self
     }
 
-    /// The number of leaves to read, for experts: at least 1. Default = chosen by effort, index size and query.
+    /// The number of leaves to read, for experts: at least 1. Default = chosen by effort, index
+    /// size and query.
     pub const fn probes(mut self, probes: usize) -> Self {
         self.batch.settings.probes = Some(probes);
         self
@@ -142,12 +145,14 @@ impl Query<'_> {
 
     /// Runs the query: the hits, nearest first.
     ///
-    /// Approximate, but for small indexes: a near item may be missing. What is there has its exact distance, the
-    /// answer is from one commit, and the same question to the same state gives the same answer. Ties go by id.
+    /// Approximate, but for small indexes: a near item may be missing. What is there has its exact
+    /// distance, the answer is from one commit, and the same question to the same state gives the
+    /// same answer. Ties go by id.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `top_k` or `probes` 0, an effort out of range, or a vector that the index
-    /// could not hold; [`Error::PermissionDenied`]; [`Error::Integrity`]; and those of every call.
+    /// [`Error::InvalidArgument`] for `top_k` or `probes` 0, an effort out of range, or a vector
+    /// that the index could not hold; [`Error::PermissionDenied`]; [`Error::Integrity`]; and those
+    /// of every call.
     pub fn run(self) -> Result<Answer<Vec<Hit>>> {
         self.run_with_stats().map(|(answer, _)| answer)
     }
@@ -310,7 +315,8 @@ pub struct QueryStats {
     pub nodes: u64,
     /// Codes scored; for an exact query, vectors.
     pub rows: u64,
-    /// Stored values read: nodes, vectors and item records; not the caller's keys, nor fields asked for.
+    /// Stored values read: nodes, vectors and item records; not the caller's keys, nor fields asked
+    /// for.
     pub reads: u64,
     /// Bytes of plaintext that came out of these values.
     pub bytes_opened: u64,

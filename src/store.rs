@@ -136,8 +136,8 @@ pub(crate) trait Snapshot: Send + Sync {
     /// The values of `keys`, in their order.
     fn multi_get(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>>;
 
-    /// As [`multi_get`](Self::multi_get), without copying: the engine keeps the values for as long as
-    /// they are held.
+    /// As [`multi_get`](Self::multi_get), without copying: the engine keeps the values for as long
+    /// as they are held.
     fn multi_get_pinned(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Value<'_>>>>;
 
     /// Visits every key that starts with `prefix` and is not below `from`, in order.
@@ -164,8 +164,8 @@ pub(crate) trait Engine: Send + Sync {
     /// Writes a copy of the store, as of now, into a directory that must not exist.
     fn checkpoint(&self, directory: &Path) -> Result<()>;
 
-    /// Bytes written to logs and files since the counting began, which is with the first call at the
-    /// latest: only the difference of two calls means something.
+    /// Bytes written to logs and files since the counting began, which is with the first call at
+    /// the latest: only the difference of two calls means something.
     fn bytes_written(&self) -> u64;
 
     fn limits(&self) -> Limits;

@@ -1,21 +1,24 @@
 //! The partition tree: approximate search over encrypted nodes that change with every write.
 //!
-//! A balanced tree of k-means partitions. A leaf holds codes of the vectors nearest to its centroid,
-//! a branch the centroids of its children; all leaves are at the same depth. The family is that of
-//! SPANN (Chen et al., `NeurIPS` 2021) and `SPFresh` (Xu et al., SOSP 2023); codes are RaBitQ (Gao and
-//! Long, SIGMOD 2024), the second copy of a vector is chosen as in SOAR (Sun et al., `NeurIPS` 2023).
+//! A balanced tree of k-means partitions. A leaf holds codes of the vectors nearest to its
+//! centroid, a branch the centroids of its children; all leaves are at the same depth. The family
+//! is that of SPANN (Chen et al., `NeurIPS` 2021) and `SPFresh` (Xu et al., SOSP 2023); codes are
+//! RaBitQ (Gao and Long, SIGMOD 2024), the second copy of a vector is chosen as in SOAR (Sun et
+//! al., `NeurIPS` 2023).
 //!
 //! Invariants, all checked by `verify`:
 //! - the root is node 0; it is a leaf with centroid zero until it overflows, and it is not there
 //!   when the index is empty;
-//! - an item's record lists one or two distinct leaves, the leaf of the first copy before that of the second, and
-//!   exactly these leaves have a row of it;
-//! - a leaf has at most `leaf_most` first copies and twice as many second ones, a branch at most `fanout_most` children;
-//! - the entry of a child in its parent has the child's own centroid and a radius that no row below it
-//!   exceeds, and the child names the parent.
+//! - an item's record lists one or two distinct leaves, the leaf of the first copy before that of
+//!   the second, and exactly these leaves have a row of it;
+//! - a leaf has at most `leaf_most` first copies and twice as many second ones, a branch at most
+//!   `fanout_most` children;
+//! - the entry of a child in its parent has the child's own centroid and a radius that no row below
+//!   it exceeds, and the child names the parent.
 //!
-//! A change is planned in memory on the nodes it touches ([`plan::Plan`]), and ends as a list of nodes
-//! and homes to be written in the commit of the write that caused it. Nothing runs in the background.
+//! A change is planned in memory on the nodes it touches ([`plan::Plan`]), and ends as a list of
+//! nodes and homes to be written in the commit of the write that caused it. Nothing runs in the
+//! background.
 //!
 //! The module knows no storage: it reads through [`Backing`].
 
@@ -134,13 +137,14 @@ pub(crate) struct Rules {
     pub(crate) fanout_least: usize,
     /// Leaves from which on vectors get a second copy.
     pub(crate) spill_from: usize,
-    /// The norm of a centroid's noise, in units of the members' root mean square length over their number.
+    /// The norm of a centroid's noise, in units of the members' root mean square length over their
+    /// number.
     pub(crate) noise: f32,
 }
 
 impl Rules {
-    /// The rules for an index of this dimension. A branch has room for at least 16 children, and otherwise for
-    /// about 48 KiB of centroids.
+    /// The rules for an index of this dimension. A branch has room for at least 16 children, and
+    /// otherwise for about 48 KiB of centroids.
     pub(crate) fn new(tuning: &Tuning, dimension: usize) -> Self {
         let padded = dimension.next_multiple_of(64);
         let fanout_most = tuning.fan_out.min(((48 << 10) / padded).max(16));
@@ -167,11 +171,12 @@ impl Rules {
 
 /// Where vectors are compared: the metric, and the rotation that codes are taken in.
 ///
-/// Under the inner product, long vectors are near to every query, and partitions by distance alone mix them with the
-/// rest. So there the space has one more dimension, in which a vector `x` has the coordinate
-/// `sqrt(max(span^2 - |x|^2, 0))` and a query 0 (Bachrach et al., `RecSys` 2014, section 3): then the nearest vectors
-/// are those with the largest inner product. The span is about the largest length, is kept in the root, and only
-/// steers what is put where: the inner product with a query is the same whatever it is.
+/// Under the inner product, long vectors are near to every query, and partitions by distance alone
+/// mix them with the rest. So there the space has one more dimension, in which a vector `x` has the
+/// coordinate `sqrt(max(span^2 - |x|^2, 0))` and a query 0 (Bachrach et al., `RecSys` 2014,
+/// section 3): then the nearest vectors are those with the largest inner product. The span is about
+/// the largest length, is kept in the root, and only steers what is put where: the inner product
+/// with a query is the same whatever it is.
 pub(crate) struct Space {
     pub(crate) metric: Metric,
     rotation: Rotation,
@@ -205,8 +210,8 @@ impl Space {
         }
     }
 
-    /// A vector as the tree sees it: of length 1 under cosine, rotated; under the inner product, without its
-    /// additional coordinate.
+    /// A vector as the tree sees it: of length 1 under cosine, rotated; under the inner product,
+    /// without its additional coordinate.
     pub(crate) fn place(&self, vector: &[f32]) -> Vec<f32> {
         let mut placed = Vec::new();
         match self.metric {
@@ -221,7 +226,8 @@ impl Space {
         placed
     }
 
-    /// Gives placed vectors the additional coordinate that goes with a span, in place of what they have.
+    /// Gives placed vectors the additional coordinate that goes with a span, in place of what they
+    /// have.
     fn stretch(&self, placed: &mut [f32], span: f32) {
         let Some(axis) = &self.axis else { return };
         let before = kernels::dot(placed, axis);
@@ -231,8 +237,8 @@ impl Space {
         placed.iter_mut().zip(axis).for_each(|(x, axis)| *x += change * axis);
     }
 
-    /// The span for these vectors: a length that one in a hundred exceeds. 0 if the metric has no use for it, or the
-    /// vectors are too few to tell.
+    /// The span for these vectors: a length that one in a hundred exceeds. 0 if the metric has no
+    /// use for it, or the vectors are too few to tell.
     fn span_of<'v>(&self, vectors: impl Iterator<Item = &'v [f32]>) -> f32 {
         let Some(axis) = &self.axis else { return 0.0 };
         let mut squares: Vec<f64> = vectors

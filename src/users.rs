@@ -40,8 +40,8 @@ impl Index<'_> {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] unless the caller holds the index key;
-    /// [`Error::InvalidArgument`] if the index has as many users as it takes (4,096), or if the user
-    /// key is the index key; and those of every call.
+    /// [`Error::InvalidArgument`] if the index has as many users as it takes (4,096), or if the
+    /// user key is the index key; and those of every call.
     ///
     /// ```
     /// use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric, Permissions, UserId, UserKey};

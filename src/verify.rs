@@ -1,8 +1,8 @@
 //! Verifying: what is stored, against what it must be.
 //!
-//! `verify_tree` reads every node and every item record and compares them; vectors and payload are not read.
-//! A query finds a node that was changed; what it cannot find is one that was left out, or a row that nothing
-//! lists. This does.
+//! `verify_tree` reads every node and every item record and compares them; vectors and payload are
+//! not read. A query finds a node that was changed; what it cannot find is one that was left out,
+//! or a row that nothing lists. This does.
 
 use std::ops::ControlFlow;
 
@@ -32,12 +32,12 @@ pub struct TreeReport {
 }
 
 impl Index<'_> {
-    /// Checks the partition tree against the items, both ways: every item is in exactly the leaves its record lists,
-    /// no leaf holds anything else, parents and children agree, sizes are within the limits of
-    /// [`Tuning`](crate::Tuning). Needs the read right.
+    /// Checks the partition tree against the items, both ways: every item is in exactly the leaves
+    /// its record lists, no leaf holds anything else, parents and children agree, sizes are within
+    /// the limits of [`Tuning`](crate::Tuning). Needs the read right.
     ///
-    /// The limits are those of the options the database is open with: a healthy index that was built
-    /// under larger ones is refused under smaller ones.
+    /// The limits are those of the options the database is open with: a healthy index that was
+    /// built under larger ones is refused under smaller ones.
     ///
     /// Reads every node and every item record, from one snapshot.
     ///
@@ -117,7 +117,8 @@ fn census(
 fn stored_nodes(snapshot: &dyn Snapshot, key: &ReadKey) -> Result<u64> {
     let prefix = key::nodes(key.index);
     let (mut count, mut sound) = (0, true);
-    // The node that the values read last belong to, and the number of its values and of those still to come.
+    // The node that the values read last belong to, and the number of its values and of those still
+    // to come.
     let mut last = None;
     snapshot.scan(Family::Nodes, &prefix, &prefix, &mut |found, value| {
         match (key::node_of(found), last) {

@@ -8,8 +8,8 @@
 //! Layout of a seal: ciphertext | tag (16 bytes). Whatever does not open leaves no plaintext.
 //!
 //! There are two implementations of the same bytes, chosen when the crate is built: RustCrypto's,
-//! and AWS-LC's with the feature `aws-lc`. Tests with that feature have both, to open what the other
-//! sealed.
+//! and AWS-LC's with the feature `aws-lc`. Tests with that feature have both, to open what the
+//! other sealed.
 
 use super::kdf::Key;
 
@@ -94,8 +94,8 @@ impl Cipher {
         opened
     }
 
-    /// Puts the plaintext into `out`, in place of what it held; on failure `out` is empty. Memory that
-    /// `out` has is written over and not cleared before.
+    /// Puts the plaintext into `out`, in place of what it held; on failure `out` is empty. Memory
+    /// that `out` has is written over and not cleared before.
     #[must_use = "the plaintext is there only if this is true"]
     pub(crate) fn open_over(
         &self,

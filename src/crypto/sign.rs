@@ -3,8 +3,8 @@
 //! The root signs grant tables; every writer signs its own commits. A MAC would not do: readers
 //! hold the read secret, so a MAC under it would prove nothing about who wrote.
 //!
-//! Cost: about 25 us to sign, 47 us to verify (`cargo bench --bench crypto`). The public key of a writer is stored beside
-//! its seed, because deriving it costs as much as a signature.
+//! Cost: about 25 us to sign, 47 us to verify (`cargo bench --bench crypto`). The public key of a
+//! writer is stored beside its seed, because deriving it costs as much as a signature.
 
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};

@@ -1,7 +1,8 @@
 //! Writing the tree: what a mutation plans on, and how its plan becomes changes of the commit.
 //!
-//! [`Growth`] reads and opens whole nodes, vectors and homes. It keeps the stored bytes of what it has read, because
-//! the set hash needs what a record replaces, and seals what a plan changed, each under a fresh salt.
+//! [`Growth`] reads and opens whole nodes, vectors and homes. It keeps the stored bytes of what it
+//! has read, because the set hash needs what a record replaces, and seals what a plan changed, each
+//! under a fresh salt.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -137,7 +138,8 @@ impl<'a> Growth<'a> {
             let key = key::node(index, id, part);
             changes.put(Family::Nodes, key, old.next().map(Vec::as_slice), value);
         }
-        // `zip` has taken one number too many only if the values ran out after it; it asks them first.
+        // `zip` has taken one number too many only if the values ran out after it; it asks them
+        // first.
         for (old, part) in old.zip(parts) {
             changes.delete(Family::Nodes, key::node(index, id, part), Some(old));
         }
@@ -229,8 +231,8 @@ impl Backing for Growth<'_> {
     }
 }
 
-/// Takes items out of the tree and puts items in, in the commit that `next` will be. Returns the leaves of what was
-/// put in.
+/// Takes items out of the tree and puts items in, in the commit that `next` will be. Returns the
+/// leaves of what was put in.
 pub(crate) fn replant(
     growth: &Growth<'_>,
     space: &Space,

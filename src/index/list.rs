@@ -1,8 +1,8 @@
 //! Listing ids in order, a page at a time.
 //!
 //! Item records lie in pseudonym order, so a page costs a scan that opens every item record: about
-//! 2.3 us an item, shared by the threads. Memory is one page. The cursor names the last id of the page; it is
-//! sealed and authenticated, so it shows nothing and cannot be made up.
+//! 2.3 us an item, shared by the threads. Memory is one page. The cursor names the last id of the
+//! page; it is sealed and authenticated, so it shows nothing and cannot be made up.
 
 use std::collections::BinaryHeap;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! Reading the tree: what a query sees of it.
 //!
-//! [`PageReader`] opens the codes of nodes, parts of their rows, and vectors; from the plaintext cache, if there is one and
-//! what it holds is of the sealing that counts. It counts what it reads from the store and opens.
+//! [`PageReader`] opens the codes of nodes, parts of their rows, and vectors; from the plaintext
+//! cache, if there is one and what it holds is of the sealing that counts. It counts what it reads
+//! from the store and opens.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -131,7 +132,8 @@ impl<'a> PageReader<'a> {
         cached.cache.get_current(name, Part::Codes, &cached.state)
     }
 
-    /// A part of the rows of a page that is not held. The node is read again if the part is not in the cache.
+    /// A part of the rows of a page that is not held. The node is read again if the part is not in
+    /// the cache.
     fn cached_rows(&self, id: NodeId, part: usize) -> Result<Arc<Opened>> {
         let held = self.cache.and_then(|cached| {
             let number = Part::Rows(u32::try_from(part).unwrap_or(u32::MAX));

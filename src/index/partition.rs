@@ -1,4 +1,5 @@
-//! The partition tree on the store: how nodes and vectors are read and opened, by who queries and by who writes.
+//! The partition tree on the store: how nodes and vectors are read and opened, by who queries and
+//! by who writes.
 
 use std::cell::Cell;
 

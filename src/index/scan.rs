@@ -2,8 +2,8 @@
 //!
 //! Item records are read in key order, which is pseudonym order and so says nothing about ids; the
 //! stored values of a batch of records are then read together, about 16 MiB at a time. Memory is
-//! that, or one item if it is longer, whatever the index holds. [`Span::split`] cuts the pseudonyms, which are uniform, into equal shares for
-//! parallel scans of one snapshot.
+//! that, or one item if it is longer, whatever the index holds. [`Span::split`] cuts the
+//! pseudonyms, which are uniform, into equal shares for parallel scans of one snapshot.
 //!
 //! Whoever has scanned everything compares the number of records with the signed count: a record
 //! that was dropped from the files does not go unnoticed.

@@ -1,8 +1,8 @@
 //! Attacks by people who hold some keys and can write the store's bytes.
 //!
 //! The attacker is never given less than she could have: she opens her own session, keeps what is
-//! in it after her rights are gone, seals with the real secrets and the library's own functions, and
-//! puts the result into the store past the library. Each test first shows that the honest thing
+//! in it after her rights are gone, seals with the real secrets and the library's own functions,
+//! and puts the result into the store past the library. Each test first shows that the honest thing
 //! works, or that the forged bytes open, so that it is the check under test that refuses.
 //!
 //! Everything is tried twice: on a database that has verified the honest state before, and on one

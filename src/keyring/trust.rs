@@ -5,8 +5,8 @@
 //!   verify key is part of the key: what somebody made verify under a root of their own counts for
 //!   nobody else. A failure is never remembered.
 //! - The highest grant table seen per (index, root verify key): a lower one later is a rollback.
-//!   Later means in a snapshot taken later: a call that began before a grant by another thread reads
-//!   the table before it, and rightly so. Hence the [`Moment`].
+//!   Later means in a snapshot taken later: a call that began before a grant by another thread
+//!   reads the table before it, and rightly so. Hence the [`Moment`].
 //! - The highest commit per index that was written without waiting for the disk.
 
 use std::collections::HashMap;

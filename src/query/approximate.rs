@@ -1,7 +1,7 @@
 //! Approximate search: one walk of the partition tree per query, on one thread each.
 //!
-//! What the tree finds are leaf rows with exact distances. The item records of the nearest are then read for their
-//! ids, and each must be the record the row speaks of.
+//! What the tree finds are leaf rows with exact distances. The item records of the nearest are then
+//! read for their ids, and each must be the record the row speaks of.
 
 use super::{Candidate, QueryStats, Settings};
 use crate::error::{Error, Fault, Result};

@@ -1,7 +1,7 @@
 //! Exact search: every vector is read, opened and compared, on all threads of the database's pool.
 //!
-//! One pass serves a whole batch of queries. Memory is one batch of records per thread and `top_k` candidates
-//! per query. Ties are broken by id.
+//! One pass serves a whole batch of queries. Memory is one batch of records per thread and `top_k`
+//! candidates per query. Ties are broken by id.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -103,8 +103,8 @@ impl Shape {
     }
 }
 
-/// Seals a value as `prefix | ciphertext | tag`, in parts of at most `limit` stored bytes, each with
-/// its own nonce. `None` if the limit leaves no room or there are 2^32 parts.
+/// Seals a value as `prefix | ciphertext | tag`, in parts of at most `limit` stored bytes, each
+/// with its own nonce. `None` if the limit leaves no room or there are 2^32 parts.
 pub(crate) fn seal_parts(
     cipher: &Cipher,
     field: u8,

@@ -9,8 +9,8 @@
 //! The root condition of a batch is checked under one of a fixed set of locks, chosen by the root's
 //! key: one writer per index at a time, and indexes seldom wait for each other.
 //!
-//! Cost: a search per key read, a log record and a memtable insertion per change, and an fsync for a
-//! synced batch. `benches/price.rs` measures what the sealed index adds to that.
+//! Cost: a search per key read, a log record and a memtable insertion per change, and an fsync for
+//! a synced batch. `benches/price.rs` measures what the sealed index adds to that.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};

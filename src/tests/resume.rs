@@ -1,4 +1,5 @@
-//! A bulk write that is begun again: after a stop, after everything was deleted, after a skeleton without items.
+//! A bulk write that is begun again: after a stop, after everything was deleted, after a skeleton
+//! without items.
 
 use std::ops::ControlFlow;
 

@@ -1,10 +1,13 @@
-//! Building many leaves at once: the skeleton of a bulk load, and the rebuilding of a part of the tree.
+//! Building many leaves at once: the skeleton of a bulk load, and the rebuilding of a part of the
+//! tree.
 //!
-//! A skeleton is a tree of empty leaves whose centroids come from a sample; what is inserted afterwards finds its
-//! place, and ordinary splits take care of what the sample did not show. A rebuild takes one branch
-//! above the leaves, clusters all that is below it anew and leaves the rest of the tree as it is.
+//! A skeleton is a tree of empty leaves whose centroids come from a sample; what is inserted
+//! afterwards finds its place, and ordinary splits take care of what the sample did not show. A
+//! rebuild takes one branch above the leaves, clusters all that is below it anew and leaves the
+//! rest of the tree as it is.
 //!
-//! Cost: k-means over the sample in two levels, so about `n * sqrt(k)` distances a round for `k` leaves.
+//! Cost: k-means over the sample in two levels, so about `n * sqrt(k)` distances a round for `k`
+//! leaves.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +29,8 @@ const FLAT: usize = 48;
 const REFINING: usize = 4;
 
 impl Plan<'_> {
-    /// Makes the skeleton for about `expected` items. Nothing is done if the items fit into one leaf, or
-    /// if there is one of a run that came no further, or of items that are gone.
+    /// Makes the skeleton for about `expected` items. Nothing is done if the items fit into one
+    /// leaf, or if there is one of a run that came no further, or of items that are gone.
     pub(crate) fn skeleton(&mut self, sample: &[Placed], expected: usize) -> Result<()> {
         if self.root()?.is_some() {
             return Ok(());
@@ -75,8 +78,8 @@ impl Plan<'_> {
         self.refine(vectors, fine.into_iter().flatten().collect())
     }
 
-    /// Runs Lloyd's algorithm over all clusters together: two levels alone leave vectors on the wrong
-    /// side of the borders of the coarse clusters.
+    /// Runs Lloyd's algorithm over all clusters together: two levels alone leave vectors on the
+    /// wrong side of the borders of the coarse clusters.
     fn refine(&self, vectors: &[Placed], mut clusters: Vec<Vec<usize>>) -> Result<Vec<Vec<usize>>> {
         let dimension = self.space.padded();
         let mut centroids: Vec<f32> =

@@ -1,10 +1,10 @@
 //! Centroids, and why they give nothing back.
 //!
-//! The exact mean of a partition would give a deleted member back to who knows the others: `n` times the mean less
-//! their sum. So a centroid of `n` vectors gets noise of norm `3 * rms|x| / n` once, when it is computed: as much as
-//! three members' worth, in a direction from the operating system. A branch's centroid is the mean of its
-//! children's, and so no better known than they are. Then it is rounded to 8 bits a component, and what is rounded
-//! is the centroid.
+//! The exact mean of a partition would give a deleted member back to who knows the others: `n`
+//! times the mean less their sum. So a centroid of `n` vectors gets noise of norm `3 * rms|x| / n`
+//! once, when it is computed: as much as three members' worth, in a direction from the operating
+//! system. A branch's centroid is the mean of its children's, and so no better known than they are.
+//! Then it is rounded to 8 bits a component, and what is rounded is the centroid.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -58,8 +58,8 @@ impl Plan<'_> {
         self.add_rows(rows)
     }
 
-    /// Gives items whose first copy is in place a second one, or another. `items` are the rows of the first
-    /// copies.
+    /// Gives items whose first copy is in place a second one, or another. `items` are the rows of
+    /// the first copies.
     pub(super) fn respill(&mut self, items: &[Row]) -> Result<()> {
         if items.is_empty() || !self.spills()? {
             return Ok(());

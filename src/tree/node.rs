@@ -1,17 +1,19 @@
 //! Nodes: what a leaf and a branch hold, and the plaintext of their two segments.
 //!
 //! Codes segment, integers big-endian, arrays of floats little-endian:
-//! `level u8 | width u8 | parent u64 | tag 16 | span f32 | dimension u16 | count u32 | scale f32 | centroid |`
-//! and then, for a leaf (level 0), `codes | add | rescale | error | row tags`, one array
-//! each; for a branch, `ids | scales | squares | radii | centroids`. The dimension is the padded one.
-//! A centroid is 8 bits a component with one scale, and that rounded value *is* the centroid: the
-//! entry in the parent and the one in the node are the same bytes, and codes are taken of the residual to it.
+//! `level u8 | width u8 | parent u64 | tag 16 | span f32 | dimension u16 | count u32 | scale f32`
+//! `| centroid |` and then, for a leaf (level 0), `codes | add | rescale | error | row tags`, one
+//! array each; for a branch, `ids | scales | squares | radii | centroids`. The dimension is the
+//! padded one. A centroid is 8 bits a component with one scale, and that rounded value *is* the
+//! centroid: the entry in the parent and the one in the node are the same bytes, and codes are
+//! taken of the residual to it.
 //!
 //! Rows segment, leaves only, 68 bytes a row:
-//! `pseudonym 16 | item number u64 | version u64 | epoch u32 | parts u16 | copy u8 | 0 u8 | salt 24 | norm f32`.
-//! With it a query finds and opens a vector without the item record. The row tag in the codes is the
-//! first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart from two
-//! items before any row is opened.
+//! `pseudonym 16 | item number u64 | version u64 | epoch u32 | parts u16 | copy u8 | 0 u8`
+//! `| salt 24 | norm f32`.
+//! With it a query finds and opens a vector without the item record. The row tag in the codes is
+//! the first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart
+//! from two items before any row is opened.
 
 use super::view::{EntriesView, NodeView};
 use crate::codec::{Reader, Writer};

@@ -4,7 +4,8 @@
 //! here; [`Plan::finish`] hands out what differs. A plan that is dropped has changed nothing.
 //!
 //! Cost: the nodes and vectors of the plan are in memory until it ends. A write of one item touches
-//! two leaves and the branches on the way to them; a split the vectors of its leaf and its neighbours.
+//! two leaves and the branches on the way to them; a split the vectors of its leaf and its
+//! neighbours.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

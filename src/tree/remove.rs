@@ -1,9 +1,11 @@
 //! Taking items out, and dissolving what that left too small.
 //!
-//! Every row of a removed item goes in the plan that removes it. A leaf that is left with too few first copies is
-//! dissolved in the same plan: its centroid was computed from vectors that may be gone. Steps:
+//! Every row of a removed item goes in the plan that removes it. A leaf that is left with too few
+//! first copies is dissolved in the same plan: its centroid was computed from vectors that may be
+//! gone. Steps:
 //! 1. Detach the small leaves, and branches that this leaves without children.
-//! 2. Put their first copies in as if they were new; choose second copies again for items that had theirs there.
+//! 2. Put their first copies in as if they were new; choose second copies again for items that had
+//!    theirs there.
 //! 3. Merge branches that have too few children; a root with one child takes its place.
 
 use std::collections::BTreeSet;

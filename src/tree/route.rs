@@ -1,10 +1,10 @@
 //! From a vector to the leaves it belongs in.
 //!
-//! The branches are walked with a beam: on each level the branches nearest to the vector are read, so
-//! that a leaf is found even if its branch is not the nearest. The first copy goes to the nearest
-//! leaf. The second goes where it is found when the first is missed: SOAR (Sun et al., `NeurIPS` 2023,
-//! eq. 3 with lambda 1) minimises `|r2|^2 + <r2, r1/|r1|>^2` over the other leaves, with `r1` and `r2` the residuals to
-//! the two centroids.
+//! The branches are walked with a beam: on each level the branches nearest to the vector are read,
+//! so that a leaf is found even if its branch is not the nearest. The first copy goes to the
+//! nearest leaf. The second goes where it is found when the first is missed: SOAR (Sun et al.,
+//! `NeurIPS` 2023, eq. 3 with lambda 1) minimises `|r2|^2 + <r2, r1/|r1|>^2` over the other leaves,
+//! with `r1` and `r2` the residuals to the two centroids.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use crate::id::NodeId;
 use crate::vector::kernels;
 use crate::vector::rabitq::{Form, Probe};
 
-/// Branches read on each level for each vector, at most; of few, 1.6 times the square root of their number finds the
-/// nearest leaf in 99 of 100 cases.
+/// Branches read on each level for each vector, at most; of few, 1.6 times the square root of their
+/// number finds the nearest leaf in 99 of 100 cases.
 const BEAM: usize = 8;
 /// Leaves compared exactly for each vector.
 const CANDIDATES: usize = 16;
@@ -58,8 +58,8 @@ impl Plan<'_> {
         })
     }
 
-    /// Assigns vectors to leaves. `firsts`, if given, says where the first copies are already. The root
-    /// must be a branch.
+    /// Assigns vectors to leaves. `firsts`, if given, says where the first copies are already. The
+    /// root must be a branch.
     pub(super) fn assign(
         &mut self,
         points: &[Placed],

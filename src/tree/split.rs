@@ -2,12 +2,13 @@
 //!
 //! Steps of a leaf's split, all in one plan:
 //! 1. Cut its first copies into groups by k-means on the vectors; the largest group keeps the node.
-//! 2. Give each group a centroid, rounded, with its noise; encode the rows again. Second copies go to
-//!    the nearer of the new leaves.
+//! 2. Give each group a centroid, rounded, with its noise; encode the rows again. Second copies go
+//!    to the nearer of the new leaves.
 //! 3. Tell the parent; a branch that overflows is cut in two by its children's centroids.
-//! 4. Reassign, as LIRE does (`SPFresh`, Xu et al., SOSP 2023, section 4.2): a vector of the new leaves may be nearer
-//!    to a neighbour, a vector of a neighbour to a new centroid. The second is asked of the codes first. What
-//!    is really nearer elsewhere moves. Second copies of what moved or stayed are chosen anew.
+//! 4. Reassign, as LIRE does (`SPFresh`, Xu et al., SOSP 2023, section 4.2): a vector of the new
+//!    leaves may be nearer to a neighbour, a vector of a neighbour to a new centroid. The second is
+//!    asked of the codes first. What is really nearer elsewhere moves. Second copies of what moved
+//!    or stayed are chosen anew.
 //!
 use std::collections::{BTreeMap, HashMap};
 
@@ -318,8 +319,9 @@ impl Plan<'_> {
         Ok(strayed.map(|(row, _)| row.clone()).collect())
     }
 
-    /// Moves first copies from leaf to leaf, while there is room, and chooses their second copies anew. A leaf that
-    /// this filled would be split in turn, and equal vectors would go from one to the next without end.
+    /// Moves first copies from leaf to leaf, while there is room, and chooses their second copies
+    /// anew. A leaf that this filled would be split in turn, and equal vectors would go from one to
+    /// the next without end.
     fn relocate(&mut self, mut moves: Vec<(Row, NodeId, NodeId)>) -> Result<()> {
         let mut room: HashMap<NodeId, usize> = HashMap::new();
         for (_, _, to) in &moves {

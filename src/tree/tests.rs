@@ -1,9 +1,10 @@
 //! The tree over maps.
 //!
-//! [`Store`] is a backing that keeps nodes as their encoded bytes, so that every read and write goes through
-//! the codec, and items as their row, vector and home. [`Store::write`] does what a write of an index does:
-//! remove, insert, dissolve, finish. [`Store::check`] walks the tree and compares every row with the items, both
-//! ways, as `verify_tree` does. Rules are small, so that a hundred items make a tree of four levels.
+//! [`Store`] is a backing that keeps nodes as their encoded bytes, so that every read and write
+//! goes through the codec, and items as their row, vector and home. [`Store::write`] does what a
+//! write of an index does: remove, insert, dissolve, finish. [`Store::check`] walks the tree and
+//! compares every row with the items, both ways, as `verify_tree` does. Rules are small, so that a
+//! hundred items make a tree of four levels.
 
 mod bulk;
 mod checker;

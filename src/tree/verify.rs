@@ -1,8 +1,9 @@
 //! Checks every invariant of the tree.
 //!
-//! The tree is walked from the root, a level at a time, in runs of nodes. The rows of each leaf are handed
-//! to the caller, who compares them with the item records; since an item's record lists at most two leaves
-//! and every row is checked against it, equal counts mean that nothing is missing and nothing is too many.
+//! The tree is walked from the root, a level at a time, in runs of nodes. The rows of each leaf are
+//! handed to the caller, who compares them with the item records; since an item's record lists at
+//! most two leaves and every row is checked against it, equal counts mean that nothing is missing
+//! and nothing is too many.
 //!
 //! Cost: every node is read and opened once; memory is a run of nodes and the entries of one level.
 

@@ -1,4 +1,5 @@
-//! A codes segment, read in place: what a query needs of a node, without copying codes or centroids.
+//! A codes segment, read in place: what a query needs of a node, without copying codes or
+//! centroids.
 //!
 //! The layout is in `node`.
 

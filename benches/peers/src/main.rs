@@ -1,10 +1,10 @@
 //! sealvec beside approximate indexes that do not encrypt: `make bench-peers`.
 //!
 //! One run, one machine, one thread, the same files: first `sealvec bench` as a program of its own,
-//! the plain exact scan included, then usearch and hnsw_rs, both in memory, over f32, with 16 links a
-//! node and 128 candidates while building. A query is timed by itself, after a pass of all of them
-//! that is not, as `sealvec bench` does it; recall is by the same truth. Under the cosine metric the
-//! peers get vectors of length 1, so that they compare by their cheapest distance.
+//! the plain exact scan included, then usearch and hnsw_rs, both in memory, over f32, with 16 links
+//! a node and 128 candidates while building. A query is timed by itself, after a pass of all of
+//! them that is not, as `sealvec bench` does it; recall is by the same truth. Under the cosine
+//! metric the peers get vectors of length 1, so that they compare by their cheapest distance.
 //!
 //! The peers keep nothing on disk, check nothing and hide nothing: the distance to them is what all
 //! of that costs, not a contest.

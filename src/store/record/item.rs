@@ -1,8 +1,8 @@
 //! Item records and the payload they own.
 //!
 //! The item record holds what the payload values do not: salt, epoch, part counts, lengths and
-//! hashes. Without it they are noise. Its own seal has another salt, new at every rewrite, so it can
-//! be rewritten without touching the payload.
+//! hashes. Without it they are noise. Its own seal has another salt, new at every rewrite, so it
+//! can be rewritten without touching the payload.
 
 use std::ops::Deref;
 

@@ -1,9 +1,9 @@
 //! Nodes of the partition tree as they are stored.
 //!
 //! A node is two segments of plaintext that only `tree` understands: *codes*, which a query reads
-//! of every node it visits, and *rows*, of which it needs a few. One key seals both; the nonce names
-//! segment and part, and the rows are sealed in parts of [`ROWS_PART`] bytes, so that a query opens
-//! only the parts it needs. Every change of a node seals all of it again under a fresh salt.
+//! of every node it visits, and *rows*, of which it needs a few. One key seals both; the nonce
+//! names segment and part, and the rows are sealed in parts of [`ROWS_PART`] bytes, so that a query
+//! opens only the parts it needs. Every change of a node seals all of it again under a fresh salt.
 //!
 //! `format | parts | epoch | generation | salt | codes length | rows length | codes | rows`
 //!

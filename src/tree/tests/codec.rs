@@ -1,5 +1,6 @@
-//! The plaintext of nodes: what is written comes back, and what was not written is refused or read as something
-//! whole. Nodes are sealed, so damage never gets here but by a fault of this program; still nothing panics.
+//! The plaintext of nodes: what is written comes back, and what was not written is refused or read
+//! as something whole. Nodes are sealed, so damage never gets here but by a fault of this program;
+//! still nothing panics.
 
 use super::{METRICS, Random, Store, WIDTHS, small};
 use crate::codec::Writer;

@@ -79,7 +79,8 @@ fn a_tree_grows_and_shrinks_through_every_height() {
         store.write(&[number], &[]).unwrap();
         heights.insert(store.check().unwrap().height);
     }
-    // On the way down levels may go several at a time: thin branches are merged only with room beside them.
+    // On the way down levels may go several at a time: thin branches are merged only with room
+    // beside them.
     assert!(heights.is_superset(&BTreeSet::from([0, 1])), "{heights:?}");
     assert!(*heights.last().unwrap() <= tallest);
     assert!(store.nodes.is_empty() && store.items.is_empty());

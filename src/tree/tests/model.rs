@@ -1,7 +1,7 @@
 //! Random histories against a model.
 //!
-//! Every step is one commit: items put in, taken out, overwritten, all three at once, or a part of the tree
-//! rebuilt. After every step the whole tree is checked against the items, and searched.
+//! Every step is one commit: items put in, taken out, overwritten, all three at once, or a part of
+//! the tree rebuilt. After every step the whole tree is checked against the items, and searched.
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -52,7 +52,8 @@ fn rules() -> impl Strategy<Value = Rules> {
     )
 }
 
-/// A vector of one of several shapes: scattered, in clumps, one of four, on a line, all the same, long and short.
+/// A vector of one of several shapes: scattered, in clumps, one of four, on a line, all the same,
+/// long and short.
 fn vector(random: &mut Random, shape: u8, dimension: usize) -> Vec<f32> {
     let at = |place: usize| Random(place as u64).vector(dimension);
     match shape {

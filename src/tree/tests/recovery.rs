@@ -1,10 +1,11 @@
 //! What a stored centroid gives away of a vector that was deleted.
 //!
-//! The attacker reads nodes and knows every other vector of a leaf. From the exact mean of `n` vectors the last
-//! one follows: `n` times the mean less the sum of the others. So it is with a mean in full precision, which the
-//! first test shows; rounded to 8 bits a component a leaf's centroid still gives most of it; with noise it does
-//! not. Recovery is the cosine between the vector and the attacker's; any two vectors of a leaf have one
-//! of .5 or so to begin with, so what is measured besides is the part that the others do not predict.
+//! The attacker reads nodes and knows every other vector of a leaf. From the exact mean of `n`
+//! vectors the last one follows: `n` times the mean less the sum of the others. So it is with a
+//! mean in full precision, which the first test shows; rounded to 8 bits a component a leaf's
+//! centroid still gives most of it; with noise it does not. Recovery is the cosine between the
+//! vector and the attacker's; any two vectors of a leaf have one of .5 or so to begin with, so what
+//! is measured besides is the part that the others do not predict.
 //!
 //! The vectors are real embeddings, the leaves are those of a tree built by an ordinary write.
 
@@ -77,8 +78,8 @@ fn rules(noise: f32) -> Rules {
     Rules { noise, fanout_most: 16, ..Rules::new(&Tuning::new(), DIMENSION) }
 }
 
-/// How well deleted vectors of several leaves are recovered: the cosine, that of the part the others do not
-/// predict, and the cosine when the centroid is taken from the branch above.
+/// How well deleted vectors of several leaves are recovered: the cosine, that of the part the
+/// others do not predict, and the cosine when the centroid is taken from the branch above.
 fn recoveries(noise: f32) -> Vec<[f32; 3]> {
     let vectors = embeddings(4000);
     let mut store = Store::filled(Metric::Cosine, rules(noise), &vectors, vectors.len());
@@ -100,7 +101,8 @@ fn recoveries(noise: f32) -> Vec<[f32; 3]> {
         assert!(after.centroid == before.centroid && after.firsts() == others.len());
         let found = attack(&after.centroid.expand(), &others);
 
-        // The branch's centroid is the mean of its children's; all but one of them are taken as known.
+        // The branch's centroid is the mean of its children's; all but one of them are taken as
+        // known.
         let siblings = (0..children.len()).filter(|at| children.ids[*at] != id);
         let siblings: Vec<Vec<f32>> =
             siblings.map(|at| children.centroid(at).unwrap().expand()).collect();

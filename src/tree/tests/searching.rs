@@ -1,7 +1,8 @@
 //! Search: what any answer keeps to, and the ends of its settings.
 //!
-//! An answer is exact if the first wave of vectors holds everything. Otherwise reranking stops at a bound that
-//! an estimate keeps nearly always, so that with every leaf read a neighbour may still be missing, rarely.
+//! An answer is exact if the first wave of vectors holds everything. Otherwise reranking stops at a
+//! bound that an estimate keeps nearly always, so that with every leaf read a neighbour may still
+//! be missing, rarely.
 
 use super::{METRICS, Random, Store, small};
 use crate::error::{Error, Fault};
