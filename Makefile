@@ -1,7 +1,7 @@
 # The tasks of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint doc bench bench-peers quick
+.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick
 .NOTPARALLEL:
 
 # ccache, where it is installed, comes in through PATH: its folder of compiler
@@ -31,6 +31,9 @@ demo: setup ## build the CLI and show its main job on real data
 
 test: setup ## all tests, those in the documentation included
 	$(call run,cargo test --release --locked)
+
+test-aws-lc: setup ## the same with AES-GCM by AWS-LC
+	$(call run,cargo test --release --locked --features aws-lc)
 
 lint: setup ## formatting and clippy, warnings refused
 	$(call run,cargo fmt --check)

@@ -64,10 +64,12 @@ fn calls(criterion: &mut Criterion) {
     group.sample_size(10);
     let queries: Vec<&[f32]> = items.iter().step_by(1250).map(Item::vector).collect();
     group.bench_function("one query over 40,000", |b| {
-        b.iter(|| black_box(index.query(queries[0]).top_k(10).run().unwrap()));
+        b.iter(|| black_box(index.query(queries[0]).exact().top_k(10).run().unwrap()));
     });
     group.bench_function("32 queries in one batch over 40,000", |b| {
-        b.iter(|| black_box(index.query_batch(queries.iter().copied()).top_k(10).run().unwrap()));
+        b.iter(|| {
+            black_box(index.query_batch(queries.iter().copied()).exact().top_k(10).run().unwrap())
+        });
     });
     group.finish();
 

@@ -113,7 +113,7 @@ fn exact_query(index: &Index<'_>, items: &[Item], rounds: usize) {
     let (mut scored, mut opened) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         scored.push(time(|| {
-            black_box(index.query(&query).top_k(10).run().unwrap());
+            black_box(index.query(&query).exact().top_k(10).run().unwrap());
         }));
         opened.push(time(|| {
             let seen = index.for_each(Include::NONE.vector(), |entry| {

@@ -52,6 +52,9 @@ impl Plan<'_> {
     /// Whether the tree has enough leaves for second copies.
     pub(super) fn spills(&mut self) -> Result<bool> {
         let from = self.space.rules.spill_from;
+        if from == usize::MAX {
+            return Ok(false);
+        }
         Ok(match self.root()? {
             Some(Node::Branch(root)) => root.level > 1 || root.children.len() >= from,
             Some(Node::Leaf(_)) | None => false,

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::store::record::ROWS_PART;
-use crate::vector::rabitq::{Estimate, Probe};
+use crate::vector::rabitq::{Estimate, Form, Probe};
 use crate::vector::{Metric, Scorer, kernels};
 
 /// Nodes that are read together.
@@ -36,8 +36,6 @@ const BATCH: usize = 128;
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
 /// The weight of the radius when leaves are ranked for an inner product.
 const ALPHA: f32 = 0.1;
-/// The part of RaBitQ's error bound (which is for 1.9 standard deviations) that reranking goes by.
-const CERTAINTY: f32 = 1.0;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
 /// Vectors read at a time until there are as many as are wanted.
@@ -291,7 +289,9 @@ impl<'a> Search<'a> {
     fn beam(&self, count: usize) -> usize {
         let widened = self.depth.effort.max(1.0);
         let fixed = self.depth.probes.unwrap_or(0);
-        let beam = 2.6 * (count as f32).sqrt() * widened.sqrt();
+        // Lengths spread the nearest over more branches.
+        let breadth = if self.space.form() == Form::Inner { 6.0 } else { 2.6 };
+        let beam = breadth * (count as f32).sqrt() * widened.sqrt();
         (beam.ceil() as usize).max(fixed / 4).max(4)
     }
 
@@ -327,7 +327,7 @@ impl<'a> Search<'a> {
         let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
         scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
             estimate: estimate.distance,
-            lower: estimate.distance - CERTAINTY * (estimate.distance - estimate.lower),
+            lower: estimate.lower,
             page,
             row,
             tag: *tag,

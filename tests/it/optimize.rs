@@ -158,6 +158,7 @@ fn after_churn_the_tree_is_about_as_good_as_new() {
     };
     let (new, done) = (nodes(&fresh), nodes(&index));
     let (best, found) = (recall(&fresh, &queries), recall(&index, &queries));
+    assert!(worn >= best - 0.015, "{best} fresh, {worn} worn");
     println!("recall {best} fresh, {worn} worn, {found} optimized; {new} nodes fresh, {done} then");
     assert!(found >= best - 0.02, "{found} of {best}");
     assert!(done * 2 <= new * 3, "{done} nodes, {new} fresh");

@@ -190,6 +190,13 @@ pub(crate) struct Query {
     #[arg(long, value_name = "K", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top_k: u32,
+    /// How hard to look: twice the effort reads about twice as much
+    #[arg(long, value_name = "N", default_value_t = sealvec::DEFAULT_EFFORT,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) effort: u32,
+    /// Compares every vector: nothing is missed
+    #[arg(long, conflicts_with = "effort")]
+    pub(crate) exact: bool,
     /// What to show with each hit
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) include: Vec<Field>,

@@ -53,7 +53,10 @@ pub(crate) fn run(caller: &Caller, args: &Query) -> Result<()> {
             break;
         }
         let queries = vectors.iter().map(Vec::as_slice);
-        for hits in index.query_batch(queries).top_k(top_k).include(include).run()? {
+        let search = index.query_batch(queries).top_k(top_k).include(include);
+        let search = search.effort(args.effort);
+        let search = if args.exact { search.exact() } else { search };
+        for hits in search.run()? {
             match args.output {
                 HitFormat::Json => json(&mut out, number, &hits, &args.include)?,
                 HitFormat::Table => table(&mut out, number, &hits)?,

@@ -275,3 +275,17 @@ fn nobody_reading_the_answer_is_no_error() {
     let run: super::Run = child.wait_with_output().unwrap().into();
     assert_eq!((run.code, run.err.as_str()), (0, ""));
 }
+
+#[test]
+fn a_query_is_exact_or_as_hard_as_asked() {
+    let cli = Cli::with_notes();
+    let usual = cli.owner("query notes --like a --top-k 3 --output json").lines();
+    assert_eq!(usual[0]["hits"][0]["id"], "a");
+    for options in ["--exact", "--effort 1", "--effort 1024"] {
+        let found = cli.owner(&format!("query notes --like a --top-k 3 --output json {options}"));
+        assert_eq!(found.lines(), usual, "{options}");
+    }
+    for options in ["--effort 0", "--effort 1025", "--exact --effort 16"] {
+        cli.owner(&format!("query notes --like a {options}")).fails(2);
+    }
+}

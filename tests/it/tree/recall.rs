@@ -66,9 +66,8 @@ fn default_queries_find_the_nearest_before_and_after_churn() {
         sound(&index);
         let after = recall(&index, &queries);
         println!("{metric:?}: {before} before churn, {after} after");
-        // The inner product of vectors of unequal length falls short of what is promised: more of the leaves
-        // hold a neighbour than are read. This is what it must not fall below meanwhile.
-        let least = if metric == Metric::InnerProduct { 0.82 } else { 0.95 };
+        // Rotation and noise differ from run to run; with lengths that differ, so does recall a little more.
+        let least = if metric == Metric::InnerProduct { 0.94 } else { 0.95 };
         assert!(before >= least, "{metric:?}: {before}");
         assert!(after >= before - 0.02, "{metric:?}: {before} before churn, {after} after");
     }
