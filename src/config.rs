@@ -178,6 +178,13 @@ impl Options {
 
 /// How the partition tree is built; see [`Options::tuning`].
 ///
+/// ```
+/// use sealvec::{Options, Tuning};
+/// let mut tuning = Tuning::new();
+/// tuning.leaf_items = 200;
+/// let options = Options::new().tuning(tuning);
+/// ```
+///
 /// An index keeps what was built under other settings and stays whole; only
 /// [`verify_tree`](crate::Index::verify_tree) goes by the limits of the settings it runs under.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -193,6 +200,7 @@ pub struct Tuning {
     pub spill: bool,
     /// The norm of the noise of a centroid, times the number of its members, over the root mean
     /// square of their lengths: 0 to 16.
+    /// With 0 a centroid gives a deleted member back to who knows the others.
     pub noise: f32,
 }
 

@@ -24,9 +24,11 @@ use super::{Committed, Index, Item, Outcome};
 use crate::commit::{self, Draft, Operation};
 use crate::config::IndexConfig;
 use crate::error::Result;
-use crate::id::{ETag, VersionToken};
+use crate::id::{ETag, NodeId, VersionToken};
 use crate::keyring::WriteKey;
-use crate::tree::plan::Placed;
+use crate::store::Family;
+use crate::store::key::node;
+use crate::tree::plan::{Placed, Plan};
 
 /// Bytes of items that are held at a time.
 const BUFFER: usize = 96 << 20;
@@ -194,8 +196,8 @@ impl Index<'_> {
                 return Ok(Outcome::Nothing(()));
             }
             // Without items there may be leaves: of a run that ended here, or where all that was there is deleted.
-            let root = crate::store::key::node(key.index, crate::id::NodeId::ROOT, 0);
-            if snapshot.get(crate::store::Family::Nodes, &root)?.is_some() {
+            let root = node(key.index, NodeId::ROOT, 0);
+            if snapshot.get(Family::Nodes, &root)?.is_some() {
                 return Ok(Outcome::Nothing(()));
             }
             let stride = items.len().div_ceil(SAMPLE).max(1);
@@ -239,9 +241,9 @@ impl Index<'_> {
                 Ok(placed.collect::<Vec<_>>())
             })?;
             let placed: Vec<Placed> = placed.into_iter().flatten().collect();
-            crate::tree::plan::Plan::new(&growth, &space, 0).leaves_of(&placed)
+            Plan::new(&growth, &space, 0).leaves_of(&placed)
         })?;
-        leaves.resize(items.len(), crate::id::NodeId::ROOT);
+        leaves.resize(items.len(), NodeId::ROOT);
         let mut placed: Vec<_> = leaves.into_iter().zip(items).collect();
         placed.sort_by_key(|(leaf, _)| *leaf);
         let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
