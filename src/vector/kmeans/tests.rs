@@ -268,26 +268,3 @@ fn divided_groups_are_bounded() {
         }
     }
 }
-
-/// Not a test: `cargo test --release --lib -- --ignored --nocapture kmeans`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let data = blobs(7, 40_000, 384, 1000, 0.5);
-    let points = Points::new(384, &data);
-    let centroids = Points::new(384, &data[..400 * 384]);
-    let timed = |name: &str, work: &dyn Fn() -> usize| {
-        for _ in 0..3 {
-            let start = std::time::Instant::now();
-            let size = work();
-            println!("{name}: {:.3} s ({size})", start.elapsed().as_secs_f64());
-        }
-    };
-    timed("40,000 x 400 x 384 nearest", &|| nearest(points, centroids).len());
-    timed("40,000 x 400 x 384 assign", &|| assign(points, centroids).nearest.len());
-    timed("400 seeds", &|| seed::choose(points, 400).len());
-    timed("cluster, 10 rounds", &|| cluster(points, 400, 10).centroids.len());
-    let leaf = Points::new(384, &data[..1500 * 384]);
-    timed("halve 1,500", &|| halve(leaf).len());
-    timed("divide 1,500 by 100", &|| divide(leaf, 100).len());
-}
