@@ -23,13 +23,13 @@ use crate::crypto::random;
 use crate::crypto::sethash::{self, Element, SetHash};
 use crate::crypto::sign::{KeyPair, SIGNATURE};
 use crate::error::{Error, Fault, Result};
-use crate::id::{ETag, IndexId, UserId, VersionToken};
+use crate::id::{ETag, IndexId, Trace, UserId, VersionToken};
 use crate::store::key::{self, Kind};
 use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
 /// The version of commit bodies and records.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 /// The version of the head record.
 pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
@@ -52,10 +52,14 @@ pub(crate) enum Operation {
     Revoke,
     /// The partition tree was rebuilt in part; items are as they were.
     Optimize,
+    /// Items were put and deleted in one batch.
+    Write,
+    /// A delete that met damage: it looked for rows in every leaf and counted again.
+    Recount,
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Create,
         Self::Upsert,
         Self::Update,
@@ -63,6 +67,8 @@ impl Operation {
         Self::Grant,
         Self::Revoke,
         Self::Optimize,
+        Self::Write,
+        Self::Recount,
     ];
 
     const fn byte(self) -> u8 {
@@ -74,12 +80,22 @@ impl Operation {
             Self::Grant => 5,
             Self::Revoke => 6,
             Self::Optimize => 7,
+            Self::Write => 8,
+            Self::Recount => 9,
         }
     }
 
     /// Whether it changes items, and with them the ETag.
     const fn changes_items(self) -> bool {
-        matches!(self, Self::Create | Self::Upsert | Self::Update | Self::Delete)
+        match self {
+            Self::Create
+            | Self::Upsert
+            | Self::Update
+            | Self::Delete
+            | Self::Write
+            | Self::Recount => true,
+            Self::Grant | Self::Revoke | Self::Optimize => false,
+        }
     }
 }
 
@@ -113,15 +129,18 @@ pub(crate) struct Commit {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
     pub(crate) deleted: u64,
-    /// W3C trace id of the call; zero if it had none.
-    pub(crate) trace: [u8; 16],
+    /// What the call brought to trace it by.
+    pub(crate) trace: Trace,
+    /// The last commit that was folded, 0 for none, and the hash of the fold's body.
+    pub(crate) folded: u64,
+    pub(crate) fold: [u8; 32],
     /// Milliseconds since 1970.
     pub(crate) time: u64,
 }
 
 impl Commit {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::with_capacity(320);
+        let mut out = Writer::with_capacity(384);
         out.u8(FORMAT).bytes(&self.index.0).u64(self.sequence).bytes(&self.previous);
         out.u64(self.table).bytes(&self.table_hash).u32(self.epoch);
         out.u8(u8::from(self.principal.is_some()));
@@ -130,7 +149,8 @@ impl Commit {
         out.bytes(&self.set_hash);
         out.u8(u8::from(self.content_tag.is_some())).bytes(&self.content_tag.unwrap_or_default());
         out.u8(self.operation.byte()).u64(self.inserted).u64(self.updated).u64(self.deleted);
-        out.bytes(&self.trace).u64(self.time);
+        let (state, trace) = self.trace.parts();
+        out.u8(state).bytes(&trace).u64(self.folded).bytes(&self.fold).u64(self.time);
         out.finish()
     }
 
@@ -161,7 +181,9 @@ impl Commit {
             inserted: reader.u64()?,
             updated: reader.u64()?,
             deleted: reader.u64()?,
-            trace: reader.array()?,
+            trace: Trace::from_parts(reader.u8()?, reader.array()?)?,
+            folded: reader.u64()?,
+            fold: reader.array()?,
             time: reader.u64()?,
         };
         reader.finish()?;
@@ -217,7 +239,7 @@ impl Head {
             inserted: 0,
             updated: 0,
             deleted: 0,
-            trace: [0; 16],
+            trace: Trace::None,
             time: now,
             ..self.commit.clone()
         })

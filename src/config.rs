@@ -6,6 +6,8 @@ use crate::vector::{Metric, Precision};
 
 /// The largest dimension of an index.
 pub const MAX_DIMENSION: usize = 65_535;
+/// The fewest commits that an index keeps.
+pub const MIN_RETENTION: u64 = 16;
 
 /// What an index is made with; signed by the index key and fixed for its life.
 ///
@@ -22,13 +24,23 @@ pub struct IndexConfig {
     pub metric: Metric,
     /// How components are stored.
     pub precision: Precision,
+    /// Commits that stay in the history, [`MIN_RETENTION`] or more; older ones fold.
+    pub retention: u64,
+    /// Whether a call that changes items must say which state it means to change.
+    pub require_if_match: bool,
 }
 
 impl IndexConfig {
     /// An index whose dimension is taken from its first upsert, stored as f32.
     #[must_use]
     pub const fn new(metric: Metric) -> Self {
-        Self { dimension: None, metric, precision: Precision::F32 }
+        Self {
+            dimension: None,
+            metric,
+            precision: Precision::F32,
+            retention: 100_000,
+            require_if_match: false,
+        }
     }
 
     /// Fixes the dimension from the start.
@@ -45,11 +57,31 @@ impl IndexConfig {
         self
     }
 
+    /// Default = 100,000 commits. Older ones fold into their sums, so that the history of an index
+    /// does not grow for ever; see [`Index::history`](crate::Index::history).
+    #[must_use]
+    pub const fn retention(mut self, commits: u64) -> Self {
+        self.retention = commits;
+        self
+    }
+
+    /// Default = `false`. With `true`, upserts, updates and deletes that do not say which ETag they
+    /// are based on, or that any will do, are refused: nobody overwrites what they have not seen.
+    #[must_use]
+    pub const fn require_if_match(mut self, required: bool) -> Self {
+        self.require_if_match = required;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         match self.dimension {
             Some(dimension) if dimension == 0 || dimension > MAX_DIMENSION => Err(Error::invalid(
                 format!("the dimension is 1 to {MAX_DIMENSION}, not {dimension}"),
             )),
+            _ if self.retention < MIN_RETENTION => Err(Error::invalid(format!(
+                "the retention is {MIN_RETENTION} commits or more, not {}",
+                self.retention
+            ))),
             _ => Ok(()),
         }
     }

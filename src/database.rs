@@ -17,9 +17,9 @@ use crate::crypto::sign::KeyPair;
 use crate::crypto::{IndexKey, KeyContext, random};
 use crate::error::{Error, Fault, Result};
 use crate::handle::{self, Shared};
-use crate::id::{IndexId, Permissions};
+use crate::id::{IndexId, Permissions, Trace};
 use crate::index::{Index, name_fault};
-use crate::keyring::table::{Principal, RETENTION, Table};
+use crate::keyring::table::{Principal, Table};
 use crate::keyring::{self, AnyKey, Capability, RootKey, View, Wraps};
 use crate::store::memory::Memory;
 use crate::store::record::Epochs;
@@ -28,7 +28,7 @@ use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 /// The version of name records.
 pub(crate) const NAME_FORMAT: u8 = 1;
 
@@ -421,7 +421,6 @@ fn first_batch(
         number: NUMBER,
         name: name.to_owned(),
         config,
-        retention: RETENTION,
         epochs: vec![EPOCH],
         principals: vec![Principal {
             user: None,
@@ -461,7 +460,9 @@ fn first_batch(
         inserted: 0,
         updated: 0,
         deleted: 0,
-        trace: [0; 16],
+        trace: Trace::None,
+        folded: 0,
+        fold: [0; 32],
         time: commit::now(),
     };
     let secret = epochs.get(EPOCH).ok_or(Error::Integrity(Fault::GrantTable))?;

@@ -192,6 +192,70 @@ impl FromStr for ETag {
     }
 }
 
+/// What a call brought along for tracing: a W3C `traceparent`, of which the trace id is kept.
+///
+/// It goes into the commit that the call makes. A malformed one fails nothing; the commit says that
+/// it was malformed, and nothing of it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Trace {
+    /// Nothing.
+    #[default]
+    None,
+    /// The trace id.
+    Id([u8; 16]),
+    /// Something that is not a `traceparent`.
+    Malformed,
+}
+
+impl Trace {
+    /// Reads a `traceparent` header: `version-trace id-parent id-flags` in lower-case hexadecimal
+    /// (W3C Trace Context, section 3.2). A later version than 00 may go on after another dash.
+    ///
+    /// ```
+    /// use sealvec::Trace;
+    /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// assert!(matches!(Trace::from_traceparent(header), Trace::Id(_)));
+    /// assert_eq!(Trace::from_traceparent("garbage"), Trace::Malformed);
+    /// ```
+    #[must_use]
+    pub fn from_traceparent(header: &str) -> Self {
+        Self::parse(header).map_or(Self::Malformed, Self::Id)
+    }
+
+    fn parse(header: &str) -> Option<[u8; 16]> {
+        if header.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
+        let mut fields = header.splitn(5, '-');
+        let [version] = decode_hex::<1>(fields.next()?)?;
+        let trace = decode_hex::<16>(fields.next()?)?;
+        let parent = decode_hex::<8>(fields.next()?)?;
+        let _flags = decode_hex::<1>(fields.next()?)?;
+        let more = fields.next().is_some();
+        let valid = version != 0xff && !(version == 0 && more) && trace != [0; 16];
+        (valid && parent != [0; 8]).then_some(trace)
+    }
+
+    /// As stored.
+    pub(crate) const fn parts(self) -> (u8, [u8; 16]) {
+        match self {
+            Self::None => (0, [0; 16]),
+            Self::Id(id) => (1, id),
+            Self::Malformed => (2, [0; 16]),
+        }
+    }
+
+    pub(crate) fn from_parts(state: u8, id: [u8; 16]) -> Option<Self> {
+        match state {
+            0 => (id == [0; 16]).then_some(Self::None),
+            1 => (id != [0; 16]).then_some(Self::Id(id)),
+            2 => (id == [0; 16]).then_some(Self::Malformed),
+            _ => None,
+        }
+    }
+}
+
 /// Names one commit of an index: which state an answer was given from.
 ///
 /// Two tokens are equal if they name the same commit, whether or not either knows it to be durable.
@@ -279,6 +343,39 @@ mod tests {
             ["", "a5", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"\u{e9}".repeat(32)]
         {
             assert!(bad.parse::<ETag>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_is_read_as_the_standard_says() {
+        let (id, rest) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331-01");
+        let bytes = decode_hex(id).unwrap();
+        for good in
+            [format!("00-{id}-{rest}"), format!("cc-{id}-{rest}"), format!("cc-{id}-{rest}-x")]
+        {
+            assert_eq!(Trace::from_traceparent(&good), Trace::Id(bytes), "{good}");
+        }
+        for bad in [
+            String::new(),
+            id.to_owned(),
+            format!("00-{id}-{rest}-x"),
+            format!("00-{id}-{rest}0"),
+            format!("ff-{id}-{rest}"),
+            format!("0-{id}-{rest}"),
+            format!("00-{}-{rest}", id.to_uppercase()),
+            format!("00-{}-{rest}", "0".repeat(32)),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{id}-{rest} "),
+            format!("00-{}-{rest}", "\u{e9}".repeat(16)),
+        ] {
+            assert_eq!(Trace::from_traceparent(&bad), Trace::Malformed, "{bad}");
+        }
+        for trace in [Trace::None, Trace::Id([7; 16]), Trace::Malformed] {
+            let (state, id) = trace.parts();
+            assert_eq!(Trace::from_parts(state, id), Some(trace));
+        }
+        for (state, id) in [(0, [1; 16]), (1, [0; 16]), (2, [1; 16]), (3, [0; 16])] {
+            assert_eq!(Trace::from_parts(state, id), None);
         }
     }
 

@@ -73,12 +73,12 @@ mod users;
 mod vector;
 mod verify;
 
-pub use config::{IndexConfig, MAX_DIMENSION, Options, Tuning};
+pub use config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION, Options, Tuning};
 pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
 pub use delete::DeleteReport;
 pub use error::{Error, Fault, Needs, Result};
-pub use id::{ETag, Permissions, UserId, VersionToken};
+pub use id::{ETag, Permissions, Trace, UserId, VersionToken};
 pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
     Item, Record, Update, UpsertReport,

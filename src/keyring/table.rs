@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 
 use crate::codec::{Format, Reader, Writer};
-use crate::config::{IndexConfig, MAX_DIMENSION};
+use crate::config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION};
 use crate::crypto::aead::Cipher;
 use crate::crypto::kdf::{Locator, Place, Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
@@ -23,11 +23,9 @@ use crate::store::{Family, Snapshot};
 use crate::vector::{Metric, Precision};
 
 /// The version of tables and table records.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 /// Users an index may have.
 pub(crate) const MAX_USERS: usize = 4096;
-/// Commits kept before older ones fold into a checkpoint.
-pub(crate) const RETENTION: u64 = 100_000;
 
 /// The field byte of the parts of a table.
 const FIELD: u8 = 4;
@@ -43,7 +41,6 @@ pub(crate) struct Table {
     pub(crate) number: u64,
     pub(crate) name: String,
     pub(crate) config: IndexConfig,
-    pub(crate) retention: u64,
     /// Valid epochs, the current one first; one to four.
     pub(crate) epochs: Vec<u32>,
     /// The root and then the users, sorted by id.
@@ -96,7 +93,7 @@ impl Table {
             Precision::F32 => 1,
             Precision::F16 => 2,
         });
-        out.u64(self.retention);
+        out.u64(self.config.retention).u8(u8::from(self.config.require_if_match));
         out.u8(u8::try_from(self.epochs.len()).unwrap_or(u8::MAX));
         self.epochs.iter().for_each(|epoch| {
             out.u32(*epoch);
@@ -137,8 +134,13 @@ impl Table {
             2 => Precision::F16,
             _ => return None,
         };
-        let config = IndexConfig { dimension, metric, precision };
-        let retention = reader.u64()?;
+        let retention = reader.u64().filter(|kept| *kept >= MIN_RETENTION)?;
+        let require_if_match = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let config = IndexConfig { dimension, metric, precision, retention, require_if_match };
         let epochs = match reader.u8()? {
             count @ 1..=4 => (0..count).map(|_| reader.u32()).collect::<Option<Vec<_>>>()?,
             _ => return None,
@@ -168,7 +170,7 @@ impl Table {
             principals.push(Principal { user, locator, permissions, grant, writer, first, last });
         }
         reader.finish()?;
-        let whole = Self { index, number, name, config, retention, epochs, principals };
+        let whole = Self { index, number, name, config, epochs, principals };
         Some(whole)
     }
 
@@ -297,7 +299,6 @@ mod tests {
             number: 9,
             name: "a name".into(),
             config: IndexConfig::new(Metric::InnerProduct).precision(Precision::F16).dimension(3),
-            retention: RETENTION,
             epochs: vec![2, 1],
             principals: vec![
                 principal(None, Permissions::ROOT, Some([7; 32])),

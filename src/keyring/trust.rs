@@ -166,6 +166,7 @@ fn fingerprint(table: &[u8; 32], commit: &[u8; 32]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::commit::Operation;
+    use crate::id::Trace;
 
     const INDEX: IndexId = IndexId([1; 16]);
     const ROOT: PublicKey = [2; 32];
@@ -191,7 +192,9 @@ mod tests {
             inserted: 0,
             updated: 0,
             deleted: 0,
-            trace: [0; 16],
+            trace: Trace::None,
+            folded: 0,
+            fold: [0; 32],
             time: 0,
         };
         Head { commit, hash: [tag; 32] }

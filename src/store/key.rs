@@ -4,12 +4,15 @@
 //! |---|---|---|
 //! | catalog | `0*16 \| 00` | database record |
 //! | catalog | `0*16 \| 01 \| name place 16` | name record: index id |
+//! | catalog | `0*16 \| 02 \| index 16` | purge owed: since when something deleted is not purged |
+//! | catalog | `0*16 \| 03 \| number u64` | checkpoint made: when and where |
 //! | catalog | `index 16 \| 10` | head: the sequence of the latest commit; the root of the index |
 //! | catalog | `index 16 \| 11 \| sequence u64` | commit |
 //! | catalog | `index 16 \| 12 \| table number u64 \| part u32` | grant table |
 //! | catalog | `index 16 \| 13 \| locator 16 \| right u8` | wrap |
 //! | catalog | `index 16 \| 14 \| roster place 16` | roster record |
 //! | catalog | `index 16 \| 15` | set-hash state |
+//! | catalog | `index 16 \| 16` | fold: the sums of the oldest commits |
 //! | items | `index 16 \| 20 \| pseudonym 16` | item record |
 //! | nodes | `index 16 \| 30 \| node u64 \| part u32` | node of the partition tree |
 //! | payload | `index 16 \| 50 \| pseudonym 16 \| part u32` | vector |
@@ -29,12 +32,15 @@ use crate::id::{IndexId, NodeId};
 pub(crate) enum Kind {
     Database = 0x00,
     Name = 0x01,
+    PurgeOwed = 0x02,
+    CheckpointMade = 0x03,
     Head = 0x10,
     Commit = 0x11,
     Table = 0x12,
     Wrap = 0x13,
     Roster = 0x14,
     SetHash = 0x15,
+    Fold = 0x16,
     Item = 0x20,
     Node = 0x30,
     Vector = 0x50,
@@ -58,6 +64,25 @@ pub(crate) fn name(place: &[u8; 16]) -> Vec<u8> {
 /// What every name record's key starts with.
 pub(crate) fn names() -> Vec<u8> {
     key(DATABASE, Kind::Name, &[])
+}
+
+/// What is owed a purge: by an index, or after it.
+pub(crate) fn purge_owed(index: IndexId) -> Vec<u8> {
+    key(DATABASE, Kind::PurgeOwed, &[&index.0])
+}
+
+/// What every purge-owed record's key starts with.
+pub(crate) fn purges_owed() -> Vec<u8> {
+    key(DATABASE, Kind::PurgeOwed, &[])
+}
+
+pub(crate) fn checkpoint_made(number: u64) -> Vec<u8> {
+    key(DATABASE, Kind::CheckpointMade, &[&number.to_be_bytes()])
+}
+
+/// What every checkpoint record's key starts with.
+pub(crate) fn checkpoints_made() -> Vec<u8> {
+    key(DATABASE, Kind::CheckpointMade, &[])
 }
 
 pub(crate) fn head(index: IndexId) -> Vec<u8> {
@@ -92,6 +117,10 @@ pub(crate) fn roster(index: IndexId, place: &[u8; 16]) -> Vec<u8> {
 
 pub(crate) fn set_hash(index: IndexId) -> Vec<u8> {
     key(index, Kind::SetHash, &[])
+}
+
+pub(crate) fn fold(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Fold, &[])
 }
 
 pub(crate) fn item(index: IndexId, pseudonym: &Pseudonym) -> Vec<u8> {
@@ -160,6 +189,9 @@ mod tests {
         assert_eq!(wrap(index, Locator([5; 16]), Right::Write), prefixed(0x13, &place));
         assert_eq!(roster(index, &[5; 16]), prefixed(0x14, &[5; 16]));
         assert_eq!(set_hash(index), prefixed(0x15, &[]));
+        assert_eq!(fold(index), prefixed(0x16, &[]));
+        assert_eq!(purge_owed(index), [&[0; 16][..], &[2], &index.0].concat());
+        assert_eq!(checkpoint_made(3), [&[0; 16][..], &[3, 0, 0, 0, 0, 0, 0, 0, 3]].concat());
         assert_eq!(item(index, &[6; 16]), prefixed(0x20, &[6; 16]));
         let part = [&[0, 0, 0, 0, 0, 0, 1, 2][..], &[0, 0, 0, 3]].concat();
         assert_eq!(node(index, NodeId(258), 3), prefixed(0x30, &part));

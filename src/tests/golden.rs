@@ -21,9 +21,9 @@ use crate::crypto::sign::KeyPair;
 use crate::crypto::wrap::{self, Header, Right, Secrets};
 use crate::crypto::{IndexKey, Secret, UserKey};
 use crate::database;
-use crate::id::{Hex, IndexId, ItemNumber, NodeId, Permissions, UserId};
+use crate::id::{Hex, IndexId, ItemNumber, NodeId, Permissions, Trace, UserId};
 use crate::keyring::roster;
-use crate::keyring::table::{Principal, RETENTION, Table};
+use crate::keyring::table::{Principal, Table};
 use crate::store::key::{self, Kind};
 use crate::store::record::{Epochs, Field, ITEM, ItemRecord, PayloadCipher};
 use crate::vector::{self, Metric, Precision};
@@ -254,7 +254,8 @@ fn put_wraps(lines: &mut Lines, inputs: &Inputs) {
 
 fn put_table(lines: &mut Lines, inputs: &Inputs) -> [u8; 32] {
     lines.section(
-        "A grant table: number 5, input.index_name, dimension 3, euclidean, f32, epochs 2 and 1;\n\
+        "A grant table: number 5, input.index_name, dimension 3, euclidean, f32, retention 100,000,\n\
+         If-Match required, epochs 2 and 1;\n\
          root (grant 1, the writer key of input.writer_seed, commits 1 and up) and the user\n\
          (read, grant 5, no writer key, commits 9 to 10). Signed by the root, sealed under the salt\n\
          04..1b in parts of at most 200 stored bytes.",
@@ -274,8 +275,7 @@ fn put_table(lines: &mut Lines, inputs: &Inputs) -> [u8; 32] {
         index: inputs.index,
         number: 5,
         name: INDEX_NAME.to_owned(),
-        config: IndexConfig::new(Metric::Euclidean).dimension(3),
-        retention: RETENTION,
+        config: IndexConfig::new(Metric::Euclidean).dimension(3).require_if_match(true),
         epochs: vec![EPOCH, 1],
         principals: vec![
             principal(None, inputs.root.locator(), Permissions::ROOT, 1, writer, 1, u64::MAX),
@@ -320,7 +320,9 @@ fn put_commit(lines: &mut Lines, inputs: &Inputs, table_hash: [u8; 32]) {
         inserted: 0,
         updated: 0,
         deleted: 2,
-        trace: ramp(0x33),
+        trace: Trace::Id(ramp(0x33)),
+        folded: 7,
+        fold: ramp(0x44),
         time: 1_700_000_000_000,
     };
     let body = commit.encode();

@@ -210,8 +210,8 @@ def main():
 
     # Grant table.
     forever = 2**64 - 1
-    body = u8(1) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
-    body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(2) + u32(2) + u32(1) + u32(2)
+    body = u8(2) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
+    body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(1) + u8(2) + u32(2) + u32(1) + u32(2)
     body += u8(0) + bytes(16) + root_locator + u8(7) + u64(1)
     body += u8(1) + public(WRITER) + u64(1) + u64(forever)
     body += u8(1) + USER + locator + u8(1) + u64(5) + u8(0) + bytes(32) + u64(9) + u64(10)
@@ -221,8 +221,8 @@ def main():
     signature = root_signer.sign(label("table-signature") + body)
     check("table.signature", signature)
     salt, number = ramp(0x04, 24), bytes(8) + u64(5)
-    at = place(0x12, number, 5)
-    prefix = u8(1) + u32(2) + salt
+    at = place(0x12, number, 5, form=2)
+    prefix = u8(2) + u32(2) + salt
     values = parts("table.sealed")
     opened = open_parts(single_use("table", at, salt), 4, at, prefix, values)
     assert opened == body + signature
@@ -231,9 +231,10 @@ def main():
         check(f"table.key.{part}", key(0x12, u64(5), u32(part)))
 
     # Commit.
-    body = u8(2) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
+    body = u8(3) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
     body += u8(1) + USER + u64(5) + u64(3) + u64(400) + u64(7) + u32(3) + ramp(0x22, 32)
-    body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2) + ramp(0x33, 16)
+    body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2)
+    body += u8(1) + ramp(0x33, 16) + u64(7) + ramp(0x44, 32)
     body += u64(1_700_000_000_000)
     check("commit.body", body)
     check("commit.hash", hashlib.sha256(label("commit-hash") + body).digest())
@@ -242,8 +243,8 @@ def main():
     check("commit.signature", signature)
     check("commit.key", key(0x11, u64(258)))
     stored, salt = given("commit.sealed"), ramp(0x05, 24)
-    at = place(0x11, bytes(8) + u64(258), 258, form=2)
-    assert stored[:37] == u8(2) + u32(2) + u64(258) + salt
+    at = place(0x11, bytes(8) + u64(258), 258, form=3)
+    assert stored[:37] == u8(3) + u32(2) + u64(258) + salt
     assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
 
     # Item: payload values, then the record that names them.

@@ -89,12 +89,13 @@ fn a_table_changed_by_anyone_but_the_root_is_refused() {
     let honest = signature(current.number);
     let copy = world.store.copy();
 
-    let changes: [Change; 8] = [
+    let changes: [Change; 9] = [
         |t| t.config.metric = Metric::Cosine,
         |t| t.config.precision = Precision::F16,
         |t| t.config.dimension = Some(3),
         |t| t.name = "other".into(),
-        |t| t.retention = 1,
+        |t| t.config.retention += 1,
+        |t| t.config.require_if_match = true,
         |t| t.epochs.push(9),
         |t| t.principals.retain(|p| p.user != Some(Other.id())),
         |t| {
