@@ -284,7 +284,7 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(2) + db_salt)
+    check("database.record", b"sealvec" + u8(3) + db_salt)
 
     nodes()
 
