@@ -15,6 +15,7 @@
 //!
 //! Cost: one signature (about 25 us), 2 KiB of set-hash state, and the engine's write.
 
+use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::codec::{Format, Reader, Writer};
@@ -391,6 +392,25 @@ impl Draft {
         let set = SET.read(&stored, |reader| SetHash::from_bytes(reader.rest()))?;
         let set = (set.digest() == head.commit.set_hash).then_some(set).ok_or(damaged)?;
         Ok(Self { changes: Changes::new(), set })
+    }
+
+    /// Begins with the set hash of what is stored, whatever the state says: where something was
+    /// damaged, what it added to the sum is not known any more.
+    pub(crate) fn recounted(snapshot: &dyn Snapshot, index: IndexId) -> Result<Self> {
+        let mut set = SetHash::empty();
+        for family in Family::ALL.into_iter().filter(|family| signed(*family)) {
+            snapshot.scan(family, &index.0, &index.0, &mut |key, value| {
+                set.add(&Element::new(key, value));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(Self { changes: Changes::new(), set })
+    }
+
+    /// The digest of the set without this draft's changes.
+    #[cfg(test)]
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.set.digest()
     }
 
     /// Turns the draft into a batch that ends with `commit`, and the head it makes. The root must

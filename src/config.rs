@@ -105,6 +105,7 @@ pub struct Options {
     pub(crate) max_contents: usize,
     pub(crate) max_metadata: usize,
     pub(crate) max_value: usize,
+    pub(crate) max_delete: usize,
     pub(crate) tuning: Tuning,
 }
 
@@ -120,6 +121,7 @@ impl Options {
             max_contents: 16 << 20,
             max_metadata: 64 << 10,
             max_value: 64 << 10,
+            max_delete: 10_000,
             tuning: Tuning::new(),
         }
     }
@@ -178,6 +180,13 @@ impl Options {
         self
     }
 
+    /// The most ids that one delete takes; together they are at most 3 MiB. Default = 10,000; at
+    /// most 1,000,000.
+    pub const fn max_delete(mut self, ids: usize) -> Self {
+        self.max_delete = ids;
+        self
+    }
+
     /// How the partition tree is built. For measurements: the defaults were chosen by some.
     pub const fn tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
@@ -196,6 +205,7 @@ impl Options {
         within("max_contents", self.max_contents, 0, 1 << 30)?;
         within("max_metadata", self.max_metadata, 2, 16 << 20)?;
         within("max_value", self.max_value, 4 << 10, 1 << 20)?;
+        within("max_delete", self.max_delete, 1, 1_000_000)?;
         let Tuning { code_bits, leaf_items, fan_out, noise, .. } = self.tuning;
         if !(0.0..=16.0).contains(&noise) {
             return Err(Error::invalid(format!("noise is 0 to 16, not {noise}")));

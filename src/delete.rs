@@ -2,36 +2,112 @@
 //!
 //! Delete is logical, atomic and complete: item record, every payload value and both rows in the
 //! partition tree go in one commit. After it no call returns the item, in this process or after a
-//! crash. Ciphertext of it can stay in the files until RocksDB compacts them; the item record and
-//! with it the payload salt are then gone from the live state, but not yet from the medium.
-//! docs/security.md says what that means.
+//! crash. What is left of it in the files until they are rewritten is the subject of `purge`;
+//! docs/deletion.md says what each promises.
+//!
+//! Steps, inside the mutation described in `commit`, and what a crash after each leaves:
+//! 1. Index, key and right, as for every call.
+//! 2. Arguments: limits, ids, what the selector needs. Nothing changed.
+//! 3. The index's condition: `if_match`. Nothing changed.
+//! 4. What is stored under the ids, read in one batch, and the conditions of each. Nothing changed.
+//! 5. The changes are collected and the tree is planned. A dry run ends here. Nothing changed.
+//! 6. Commit. All of it, or nothing.
+//!
+//! So a caller without the write right learns nothing of any item, and a condition that is not met
+//! costs no write. Cost: one batched read, the leaves of the items opened and sealed again, one
+//! commit. A selector other than ids opens every item record first.
 
-use std::collections::HashSet;
+mod options;
+mod select;
 
-use crate::commit::{self, Draft, Operation};
-use crate::error::{Error, Fault, Result};
+use std::fmt;
+
+pub use options::{DeleteOptions, Mismatch, Missing, Selector};
+
+use crate::commit::{self, Commit, Operation};
+use crate::condition::IfMatch;
+use crate::error::{Error, Needs, Result};
 use crate::id::{ETag, VersionToken};
-use crate::index::{Committed, Growth, Index, Outcome, check_ids, open_named, replant, space};
-use crate::store::record::Field;
-use crate::store::{Family, key};
-use crate::tree::Home;
+use crate::index::{Committed, Doomed, Index, Outcome as Ending, Removing};
+use crate::redact::Hidden;
+use options::{Choice, Target};
 
 /// What a delete did, and the state it left.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeleteReport {
-    /// Items that were there and are gone.
+    /// Items that were there and are gone, damaged ones included.
     pub deleted: u64,
+    /// Of these, items that were damaged: that could not have been read again.
+    pub corrupt: u64,
     /// Ids that named nothing.
     pub missing: u64,
+    /// Items that stayed because they have another version than expected.
+    pub condition_failed: u64,
+    /// Selected items that stayed because of the limit.
+    pub remaining: u64,
+    /// What became of each id, in the order in which they were first given; for other selectors, of
+    /// each item that went. Empty if the caller may not read: whether an item is there is then not
+    /// for it to know.
+    pub outcomes: Vec<(String, DeleteOutcome)>,
+    /// Whether this is what would have been done, and was not.
+    pub dry_run: bool,
     /// The number of items after the call.
     pub item_count: u64,
     /// The total size after the call; see [`Description`](crate::Description).
     pub total_size_bytes: u64,
-    /// The state of the items after the call.
+    /// The state of the items after the call; of a dry run, before it.
     pub etag: ETag,
-    /// The commit.
+    /// The commit; of a dry run, or if nothing was deleted, the one before.
     pub version: VersionToken,
+}
+
+impl fmt::Debug for DeleteReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeleteReport")
+            .field("deleted", &self.deleted)
+            .field("corrupt", &self.corrupt)
+            .field("missing", &self.missing)
+            .field("condition_failed", &self.condition_failed)
+            .field("remaining", &self.remaining)
+            .field("outcomes", &Hidden::list(self.outcomes.len()))
+            .field("dry_run", &self.dry_run)
+            .field("item_count", &self.item_count)
+            .field("total_size_bytes", &self.total_size_bytes)
+            .field("etag", &self.etag)
+            .field("version", &self.version)
+            .finish()
+    }
+}
+
+/// What became of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeleteOutcome {
+    /// It was there and is gone.
+    Deleted,
+    /// It was there and damaged, and is gone.
+    DeletedCorrupt,
+    /// It named nothing.
+    Missing,
+    /// It has another version than expected, and stayed.
+    ConditionFailed,
+    /// It stayed because of the limit.
+    Remaining,
+}
+
+impl DeleteOutcome {
+    /// A stable name, as the program prints it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::DeletedCorrupt => "deleted_corrupt",
+            Self::Missing => "missing",
+            Self::ConditionFailed => "condition_failed",
+            Self::Remaining => "remaining",
+        }
+    }
 }
 
 impl Index<'_> {
@@ -42,8 +118,9 @@ impl Index<'_> {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`], before any item is looked at; [`Error::InvalidArgument`] for an
-    /// id that cannot exist; [`Error::Integrity`] if an item record is damaged; and those of every
-    /// call. Nothing is deleted then.
+    /// id that cannot exist; [`Error::TooLarge`] for more ids than
+    /// [`Options::max_delete`](crate::Options::max_delete); and those of every call. Nothing is
+    /// deleted then.
     ///
     /// ```
     /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
@@ -59,64 +136,188 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn delete<S: AsRef<str>>(&self, ids: &[S]) -> Result<DeleteReport> {
-        self.mutate(|snapshot, session, limits| {
-            check_ids(ids)?;
-            let mut seen = HashSet::with_capacity(ids.len());
-            let ids: Vec<&str> =
-                ids.iter().map(AsRef::as_ref).filter(|id| seen.insert(*id)).collect();
-            let pseudonyms: Vec<_> = ids.iter().map(|id| session.names.item(id)).collect();
-            let keys: Vec<_> = pseudonyms.iter().map(|p| key::item(self.id(), p)).collect();
-            let stored = snapshot.multi_get(Family::Items, &keys)?;
-            if stored.iter().all(Option::is_none) {
-                return Ok(Outcome::Nothing(ids.len() as u64));
+        self.delete_with(Selector::ids(ids), &DeleteOptions::new())
+    }
+
+    /// Deletes what is selected, under conditions, in one commit. Needs the write right; the read
+    /// right too for what tells of single items: expected versions, selectors other than ids, and
+    /// dry runs.
+    ///
+    /// Damage does not keep an item: it goes, is reported as
+    /// [`DeletedCorrupt`](DeleteOutcome::DeletedCorrupt), and the commit is a `recount`. A version
+    /// that cannot be read does not meet a condition.
+    ///
+    /// # Errors
+    /// Those of [`delete`](Self::delete); [`Error::PreconditionFailed`]; [`Error::ItemNotFound`]
+    /// for an id that is not there, if it was given with a version or
+    /// [`Missing::Error`] was; [`Error::TooLarge`] for a selector other than ids that selects more
+    /// than one delete takes, unless there is a limit; [`Error::InvalidArgument`] if the index
+    /// [requires](crate::IndexConfig::require_if_match) an `if_match` and there is none.
+    /// Nothing is deleted then.
+    ///
+    /// ```
+    /// use sealvec::{DeleteOptions, Selector};
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let written = index.upsert(&[Item::new("a", [1.0, 0.0]), Item::new("b", [0.0, 1.0])])?;
+    /// let options = DeleteOptions::new().if_match(written.etag);
+    /// assert_eq!(index.delete_with(&["a"], &options)?.deleted, 1);
+    /// // The index has changed since.
+    /// let stale = index.delete_with(&["b"], &options).unwrap_err();
+    /// assert_eq!(stale.code(), "precondition_failed");
+    /// let version = written.version.sequence;
+    /// index.delete_with(Selector::versions(&[("b", version)]), &DeleteOptions::new())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_with<'s>(
+        &self,
+        selector: impl Into<Selector<'s>>,
+        options: &DeleteOptions,
+    ) -> Result<DeleteReport> {
+        let Selector(choice) = selector.into();
+        let committed = self.mutate_at(options.durability, |snapshot, key, limits| {
+            let removing = Removing { index: self, snapshot, key, limits };
+            self.delete_chosen(&removing, &choice, options)
+        })?;
+        Ok(report(committed))
+    }
+
+    fn delete_chosen(
+        &self,
+        removing: &Removing<'_>,
+        choice: &Choice<'_>,
+        options: &DeleteOptions,
+    ) -> Result<Ending<Tally>> {
+        let key = removing.key;
+        let max_ids = self.shared().options.max_delete;
+        // 2.
+        let oracle = match choice {
+            Choice::Ids(ids) => ids.iter().any(|(_, version)| version.is_some()),
+            Choice::Prefix(_) | Choice::All => true,
+        };
+        if (oracle || options.dry_run) && !key.permissions().read() {
+            return Err(Error::PermissionDenied { needs: Needs::Read });
+        }
+        let targets = match choice {
+            Choice::Ids(ids) => options::targets(ids, max_ids)?,
+            Choice::Prefix("") => {
+                return Err(Error::invalid("the prefix is empty; `Selector::all` selects all"));
             }
-            let mut draft = Draft::begin(snapshot, &session.head)?;
-            let mut next = session.head.next(Operation::Delete, commit::now())?;
-            let mut plain = Vec::new();
-            let mut homes = Vec::new();
-            for (((id, pseudonym), key), stored) in
-                ids.iter().zip(&pseudonyms).zip(keys).zip(stored)
-            {
-                let Some(stored) = stored else { continue };
-                let record = open_named(session, id, pseudonym, &stored, &mut plain)?;
-                for field in Field::ALL {
-                    for value in record.payload_keys(self.id(), field, pseudonym) {
-                        draft.changes.delete(Family::Payload, value, None);
-                    }
-                }
-                draft.changes.delete(Family::Items, key, Some(&stored));
-                homes.push((*pseudonym, record.leaves.clone()));
-                next.deleted += 1;
-                next.item_count = less(next.item_count, 1)?;
-                next.total_bytes = less(next.total_bytes, record.size())?;
-            }
-            if let Some(space) = space(session, self.shared(), session.dimension()) {
-                let homes = homes
-                    .into_iter()
-                    .map(|(item, leaves)| Some((item, Home::from_leaves(&leaves)?)))
-                    .collect::<Option<Vec<_>>>()
-                    .ok_or(Error::Integrity(Fault::Node))?;
-                let growth = Growth::new(snapshot, session, self.shared());
-                replant(&growth, &space, &homes, Vec::new(), next.sequence, limits, &mut draft)?;
-            }
-            let missing = (ids.len() as u64).saturating_sub(next.deleted);
-            Ok(Outcome::Changed(draft, next, missing))
-        })
-        .map(report)
+            Choice::Prefix(_) | Choice::All => Vec::new(),
+        };
+        // 3.
+        IfMatch::check(options.if_match, key.head.etag(), key.table.config.require_if_match)?;
+        // 4.
+        let (doomed, mut tally) = match choice {
+            Choice::Ids(_) => choose(removing, &targets, options)?,
+            Choice::Prefix(prefix) => select::scan(removing, Some(*prefix), options, max_ids)?,
+            Choice::All => select::scan(removing, None, options, max_ids)?,
+        };
+        // 5.
+        tally.dry_run = options.dry_run;
+        if !key.permissions().read() {
+            tally.outcomes.clear();
+        }
+        if doomed.is_empty() {
+            return Ok(Ending::Nothing(tally));
+        }
+        let mut next = key.head.next(Operation::Delete, commit::now())?;
+        next.trace = options.trace;
+        let (draft, next) = removing.remove(&doomed, &next)?;
+        tally.deleted = next.deleted;
+        if options.dry_run {
+            tally.after = Some((next.item_count, next.total_bytes));
+            return Ok(Ending::Nothing(tally));
+        }
+        Ok(Ending::Changed(draft, next, tally))
     }
 }
 
-fn less(total: u64, by: u64) -> Result<u64> {
-    total.checked_sub(by).ok_or(Error::Integrity(Fault::Commit))
+/// What a delete counts.
+#[derive(Default)]
+struct Tally {
+    deleted: u64,
+    corrupt: u64,
+    missing: u64,
+    condition_failed: u64,
+    remaining: u64,
+    outcomes: Vec<(String, DeleteOutcome)>,
+    dry_run: bool,
+    /// Items and bytes after a delete that was not made.
+    after: Option<(u64, u64)>,
 }
 
-fn report(committed: Committed<u64>) -> DeleteReport {
-    let Committed { value: missing, etag, version, head, changed } = committed;
+impl Tally {
+    fn count(&mut self, id: &str, outcome: DeleteOutcome) {
+        match outcome {
+            DeleteOutcome::Deleted => {}
+            DeleteOutcome::DeletedCorrupt => self.corrupt += 1,
+            DeleteOutcome::Missing => self.missing += 1,
+            DeleteOutcome::ConditionFailed => self.condition_failed += 1,
+            DeleteOutcome::Remaining => self.remaining += 1,
+        }
+        self.outcomes.push((id.to_owned(), outcome));
+    }
+}
+
+/// Of the targets, those that are there and meet their conditions.
+fn choose(
+    removing: &Removing<'_>,
+    targets: &[Target<'_>],
+    options: &DeleteOptions,
+) -> Result<(Vec<Doomed>, Tally)> {
+    let found = removing.look_up(targets.iter().map(|target| target.id))?;
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let (mut doomed, mut tally) = (Vec::with_capacity(found.len()), Tally::default());
+    tally.outcomes.reserve(found.len());
+    for (target, found) in targets.iter().zip(found) {
+        let outcome = match found {
+            None if options.missing == Missing::Error => return Err(Error::ItemNotFound),
+            None => {
+                if options.mismatch == Mismatch::Fail {
+                    target.expected().check(None, target.position)?;
+                }
+                DeleteOutcome::Missing
+            }
+            Some(found) => {
+                // No version is 0: what cannot be read meets no condition.
+                let version = found.record.as_ref().map_or(0, |record| record.version);
+                match target.expected().check(Some(version), target.position) {
+                    Err(error) if options.mismatch == Mismatch::Fail => return Err(error),
+                    Err(_) => DeleteOutcome::ConditionFailed,
+                    Ok(()) if doomed.len() >= limit => DeleteOutcome::Remaining,
+                    Ok(()) => {
+                        let sound = found.record.is_some();
+                        doomed.push(found);
+                        if sound { DeleteOutcome::Deleted } else { DeleteOutcome::DeletedCorrupt }
+                    }
+                }
+            }
+        };
+        tally.count(target.id, outcome);
+    }
+    Ok((doomed, tally))
+}
+
+fn report(committed: Committed<Tally>) -> DeleteReport {
+    let Committed { value: tally, etag, version, head, .. } = committed;
+    let Commit { item_count, total_bytes, .. } = head;
+    let (item_count, total_size_bytes) = tally.after.unwrap_or((item_count, total_bytes));
     DeleteReport {
-        deleted: if changed { head.deleted } else { 0 },
-        missing,
-        item_count: head.item_count,
-        total_size_bytes: head.total_bytes,
+        deleted: tally.deleted,
+        corrupt: tally.corrupt,
+        missing: tally.missing,
+        condition_failed: tally.condition_failed,
+        remaining: tally.remaining,
+        outcomes: tally.outcomes,
+        dry_run: tally.dry_run,
+        item_count,
+        total_size_bytes,
         etag,
         version,
     }

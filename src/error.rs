@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::id::ETag;
+
 /// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -24,7 +26,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`ItemNotFound`](Error::ItemNotFound) | `item_not_found` | 404 | no |
 /// | [`AlreadyExists`](Error::AlreadyExists) | `already_exists` | 409 | no |
 /// | [`Conflict`](Error::Conflict) | `conflict` | 409 | yes |
+/// | [`PreconditionFailed`](Error::PreconditionFailed) | `precondition_failed` | 412 | no |
 /// | [`Stale`](Error::Stale) | `stale` | 412 | no |
+/// | [`TooLarge`](Error::TooLarge) | `too_large` | 413 | no |
 /// | [`Integrity`](Error::Integrity) | `integrity` | 500 | no |
 /// | [`UnsupportedFormat`](Error::UnsupportedFormat) | `unsupported_format` | 500 | no |
 /// | [`Io`](Error::Io) | `io` | 500 | no |
@@ -68,6 +72,12 @@ pub enum Error {
     /// Somebody else committed in between. Nothing was written; try again.
     #[error("another commit came first; nothing was written, try again")]
     Conflict,
+    /// What is stored is not what the call said it was based on. Nothing was written.
+    #[error("{0}")]
+    PreconditionFailed(Unmet),
+    /// The call names more than one call may. Nothing was written.
+    #[error("{0}")]
+    TooLarge(String),
     /// The index on disk is older than one this process has already seen: it was rolled back.
     #[error("the index is older than a state already seen; it was rolled back or restored")]
     Stale,
@@ -118,6 +128,8 @@ impl Error {
             Self::ItemNotFound => "item_not_found",
             Self::AlreadyExists => "already_exists",
             Self::Conflict => "conflict",
+            Self::PreconditionFailed(_) => "precondition_failed",
+            Self::TooLarge(_) => "too_large",
             Self::Stale => "stale",
             Self::Integrity(_) => "integrity",
             Self::UnsupportedFormat { .. } => "unsupported_format",
@@ -141,7 +153,8 @@ impl Error {
             Self::PermissionDenied { .. } | Self::ReadOnly => 403,
             Self::DatabaseNotFound(_) | Self::IndexNotFound | Self::ItemNotFound => 404,
             Self::AlreadyExists | Self::Conflict => 409,
-            Self::Stale => 412,
+            Self::PreconditionFailed(_) | Self::Stale => 412,
+            Self::TooLarge(_) => 413,
             Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
             Self::Busy | Self::Closed => 503,
             Self::NoSpace => 507,
@@ -156,6 +169,47 @@ impl Error {
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidArgument(what.into())
+    }
+}
+
+/// The condition of a call that is not met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unmet {
+    /// The items have changed since.
+    ETag {
+        /// What the ETag is now.
+        current: ETag,
+    },
+    /// An item has another version: it was written again.
+    Version {
+        /// The item's position in the call, from 0.
+        position: usize,
+    },
+    /// An item that was to be created is there.
+    Exists {
+        /// The item's position in the call, from 0.
+        position: usize,
+    },
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ETag { .. } => f.write_str(
+                "the index has changed: its ETag is not the one given; nothing was written, read \
+                 what changed and try again with the ETag of now",
+            ),
+            Self::Version { position } => write!(
+                f,
+                "item {position} has changed: its version is not the one given; nothing was \
+                 written, read it again and decide anew"
+            ),
+            Self::Exists { position } => write!(
+                f,
+                "item {position} is there already and was only to be created; nothing was written"
+            ),
+        }
     }
 }
 

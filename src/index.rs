@@ -8,6 +8,7 @@
 //! Reads go through [`Index::read`], mutations through [`Index::mutate`]; both hand their body a
 //! capability from the keyring. A mutation holds the index's write lock from there to its commit.
 
+mod batch;
 mod bulk;
 mod get;
 mod growth;
@@ -15,6 +16,8 @@ mod item;
 mod list;
 mod pages;
 mod partition;
+mod recount;
+mod removal;
 mod scan;
 mod upsert;
 mod write;
@@ -23,6 +26,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, TryLockError};
 
+pub use batch::WriteReport;
 pub use bulk::{BulkProgress, BulkReport};
 pub use get::{Fetched, Include, Record};
 pub use item::{Item, Update};
@@ -30,11 +34,12 @@ pub use list::{Cursor, IdPage};
 pub use scan::Entry;
 pub use upsert::UpsertReport;
 
-pub(crate) use get::{decode_vector, fetch_fields, open_item, open_named};
+pub(crate) use get::{decode_vector, fetch_fields, open_item};
 pub(crate) use growth::{Growth, replant};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
 pub(crate) use pages::PageReader;
 pub(crate) use partition::space;
+pub(crate) use removal::{Doomed, Removing};
 pub(crate) use scan::{Span, scan};
 
 use crate::commit::{Commit, Draft, Head};
@@ -224,6 +229,15 @@ impl Index<'_> {
         body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
     ) -> Result<T> {
         self.transact(Durability::Synced, body).map(|committed| committed.value)
+    }
+
+    /// As [`mutate`](Self::mutate), for a call that says itself when it returns.
+    pub(crate) fn mutate_at<T>(
+        &self,
+        durability: Option<Durability>,
+        body: impl FnOnce(&dyn Snapshot, &WriteKey, Limits) -> Result<Outcome<T>>,
+    ) -> Result<Committed<T>> {
+        self.transact(durability.unwrap_or(self.durability), body)
     }
 
     fn transact<K: Signs, T>(

@@ -53,6 +53,7 @@ pub mod bench_support;
 mod cache;
 mod codec;
 mod commit;
+mod condition;
 mod config;
 mod crypto;
 mod database;
@@ -73,15 +74,16 @@ mod users;
 mod vector;
 mod verify;
 
+pub use condition::{IfMatch, WriteOptions};
 pub use config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION, Options, Tuning};
 pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
-pub use delete::DeleteReport;
-pub use error::{Error, Fault, Needs, Result};
+pub use delete::{DeleteOptions, DeleteOutcome, DeleteReport, Mismatch, Missing, Selector};
+pub use error::{Error, Fault, Needs, Result, Unmet};
 pub use id::{ETag, Permissions, Trace, UserId, VersionToken};
 pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
-    Item, Record, Update, UpsertReport,
+    Item, Record, Update, UpsertReport, WriteReport,
 };
 pub use optimize::{OptimizeProgress, OptimizeReport};
 pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};

@@ -1,5 +1,6 @@
 //! Tests that see inside and span layers, so that no one layer can hold them.
 
+mod erasure;
 mod golden;
 mod resume;
 mod single_use;

@@ -29,6 +29,7 @@ mod insert;
 pub(crate) mod node;
 pub(crate) mod plan;
 mod remove;
+pub(crate) mod repair;
 mod route;
 pub(crate) mod search;
 mod split;

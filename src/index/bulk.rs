@@ -22,8 +22,9 @@ use super::upsert::dimension_for;
 use super::write::{Existing, Writing};
 use super::{Committed, Index, Item, Outcome};
 use crate::commit::{self, Draft, Operation};
+use crate::condition::Expected;
 use crate::config::IndexConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{ETag, NodeId, VersionToken};
 use crate::keyring::WriteKey;
 use crate::store::Family;
@@ -126,7 +127,7 @@ impl Index<'_> {
             }
             let mut batches = self.in_leaf_order(buffer)?.into_iter().peekable();
             while let Some(batch) = batches.next() {
-                let Committed { head, changed, etag, version, .. } = self.write_batch(&batch)?;
+                let Committed { head, changed, etag, version, .. } = self.write_some(&batch)?;
                 done += batch.len() as u64;
                 let written = if changed { head.inserted + head.updated } else { 0 };
                 if changed {
@@ -149,7 +150,7 @@ impl Index<'_> {
         }
     }
 
-    fn write_batch(&self, items: &[Item]) -> Result<Committed<()>> {
+    fn write_some(&self, items: &[Item]) -> Result<Committed<()>> {
         self.mutate(|snapshot, key, limits| {
             let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
             let dimension = dimension_for(key, first)?;
@@ -157,7 +158,7 @@ impl Index<'_> {
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Upsert, commit::now())?;
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
-            let writing = Writing { index: self, snapshot, key, limits };
+            let writing = Writing::new(self, snapshot, key, limits);
             if writing.write(&batch, Existing::SkipEqual, &mut draft, &mut next)? {
                 Ok(Outcome::Changed(draft, next, ()))
             } else {
@@ -169,12 +170,24 @@ impl Index<'_> {
     /// Checks items, the first of which has this position in the run.
     fn check_from(&self, items: &[Item], position: u64) -> Result<()> {
         self.inspect(|_, key: &WriteKey| {
+            if key.table.config.require_if_match {
+                return Err(Error::invalid(
+                    "this index requires `if_match`, which a bulk load of many commits cannot \
+                     give; use `upsert_with`",
+                ));
+            }
             let Some(first) = items.first() else { return Ok(()) };
             let dimension = dimension_for(key, first)?;
             let IndexConfig { metric, precision, .. } = key.table.config;
             let options = &self.shared().options;
             (usize::try_from(position).unwrap_or(usize::MAX)..).zip(items).try_for_each(
                 |(position, item)| {
+                    if item.expected != Expected::Anything {
+                        return Err(Error::invalid(format!(
+                            "item {position}: it has a condition, and a bulk load takes none; use \
+                             `upsert_with`"
+                        )));
+                    }
                     check_item(position, item, dimension, metric, precision, options).map(drop)
                 },
             )

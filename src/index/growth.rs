@@ -22,6 +22,7 @@ use crate::store::record::{ITEM, ItemRecord, Sealing, node_parts, seal_node};
 use crate::store::{Family, Limits, Snapshot};
 use crate::tree::node::{Node, Row};
 use crate::tree::plan::{Effects, Placed, Plan, Point};
+use crate::tree::repair::Repair;
 use crate::tree::{Backing, Home, Space};
 
 /// Nodes or records that are sealed on one thread at a time.
@@ -253,6 +254,18 @@ pub(crate) fn replant(
         written.collect::<Option<_>>().ok_or(Error::Integrity(Fault::Node))?;
     growth.apply(effects, &written, generation, limits, draft)?;
     Ok(written)
+}
+
+/// Takes rows out of a damaged tree and mends it.
+pub(super) fn mend(
+    growth: &Growth<'_>,
+    space: &Space,
+    repair: Repair,
+    generation: u64,
+) -> Result<Effects> {
+    let mut plan = Plan::new(growth, space, generation);
+    plan.mend(repair)?;
+    plan.finish()
 }
 
 /// Makes the skeleton of an empty tree; see `bulk`. False if there is nothing to make.

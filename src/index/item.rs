@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::condition::Expected;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::redact::Hidden;
@@ -31,6 +32,7 @@ pub struct Item {
     pub(crate) vector: Vec<f32>,
     pub(crate) contents: Option<Vec<u8>>,
     pub(crate) metadata: Option<Value>,
+    pub(crate) expected: Expected,
 }
 
 impl Item {
@@ -40,7 +42,13 @@ impl Item {
     /// vector has the dimension of the index; its components are finite, its squared length is at
     /// most 1e37, and under the cosine metric it is not zero (squared length at least 1e-30).
     pub fn new(id: impl Into<String>, vector: impl Into<Vec<f32>>) -> Self {
-        Self { id: id.into(), vector: vector.into(), contents: None, metadata: None }
+        Self {
+            id: id.into(),
+            vector: vector.into(),
+            contents: None,
+            metadata: None,
+            expected: Expected::Anything,
+        }
     }
 
     /// The same item under another id.
@@ -73,6 +81,18 @@ impl Item {
         self.metadata = Some(metadata);
         self
     }
+
+    /// Writes it only over an item with this version. Needs the read right too.
+    pub const fn if_version(mut self, version: u64) -> Self {
+        self.expected = Expected::Version(version);
+        self
+    }
+
+    /// Writes it only if there is none of this id. Needs the read right too.
+    pub const fn if_absent(mut self) -> Self {
+        self.expected = Expected::Absent;
+        self
+    }
 }
 
 impl fmt::Debug for Item {
@@ -96,6 +116,7 @@ impl fmt::Debug for Item {
 #[must_use]
 #[expect(clippy::option_option, reason = "unchanged, removed and replaced are three things")]
 pub struct Update {
+    pub(crate) expected: Expected,
     pub(crate) contents: Option<Option<Vec<u8>>>,
     pub(crate) metadata: Option<Option<Value>>,
 }
@@ -103,7 +124,7 @@ pub struct Update {
 impl Update {
     /// Changes nothing yet.
     pub const fn new() -> Self {
-        Self { contents: None, metadata: None }
+        Self { expected: Expected::Anything, contents: None, metadata: None }
     }
 
     /// Replaces the contents.
@@ -115,6 +136,12 @@ impl Update {
     /// Replaces the metadata, whole.
     pub fn metadata(mut self, metadata: Value) -> Self {
         self.metadata = Some(Some(metadata));
+        self
+    }
+
+    /// Updates only an item with this version. Needs the read right too.
+    pub const fn if_version(mut self, version: u64) -> Self {
+        self.expected = Expected::Version(version);
         self
     }
 

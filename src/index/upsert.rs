@@ -18,8 +18,9 @@ use super::item::{check_contents, check_item, encode_metadata};
 use super::write::{Existing, Prepared, Writing};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
 use crate::commit::{self, Draft, Operation};
+use crate::condition::{Expected, IfMatch, WriteOptions};
 use crate::config::{IndexConfig, MAX_DIMENSION};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Needs, Result};
 use crate::id::{ETag, VersionToken};
 use crate::keyring::WriteKey;
 use crate::store::{Family, key};
@@ -39,7 +40,7 @@ pub struct UpsertReport {
     pub total_size_bytes: u64,
     /// The state of the items after the call.
     pub etag: ETag,
-    /// The commit.
+    /// The commit; its sequence is the version of the items that were written.
     pub version: VersionToken,
 }
 
@@ -70,14 +71,48 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn upsert(&self, items: &[Item]) -> Result<UpsertReport> {
-        self.mutate(|snapshot, key, limits| {
-            let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
-            let dimension = dimension_for(key, first)?;
-            let batch = self.prepare(items, dimension, key.table.config)?;
+        self.upsert_with(items, &WriteOptions::new())
+    }
+
+    /// As [`upsert`](Self::upsert), under conditions: of the index by
+    /// [`WriteOptions::if_match`], of all items by [`WriteOptions::if_none_match`], of single ones
+    /// by [`Item::if_version`] and [`Item::if_absent`].
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`]; [`Error::ItemNotFound`] if an item that must have a version is
+    /// not there; [`Error::PermissionDenied`] for a condition on an item by who may not read; and
+    /// those of [`upsert`](Self::upsert). Nothing is written then.
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric, WriteOptions};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let create = WriteOptions::new().if_none_match(true);
+    /// let first = index.upsert_with(&[Item::new("a", [1.0, 0.0])], &create)?;
+    /// let again = index.upsert_with(&[Item::new("a", [0.0, 1.0])], &create).unwrap_err();
+    /// assert_eq!(again.code(), "precondition_failed");
+    /// let item = Item::new("a", [0.0, 1.0]).if_version(first.version.sequence);
+    /// index.upsert_with(&[item], &WriteOptions::new().if_match(first.etag))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn upsert_with(&self, items: &[Item], options: &WriteOptions) -> Result<UpsertReport> {
+        self.mutate_at(options.durability, |snapshot, key, limits| {
+            let dimension = items.first().map(|first| dimension_for(key, first)).transpose()?;
+            let batch = match dimension {
+                Some(dimension) => self.prepare(items, dimension, key.table.config)?,
+                None => Vec::new(),
+            };
+            IfMatch::check(options.if_match, key.head.etag(), key.table.config.require_if_match)?;
+            let Some(dimension) = dimension else { return Ok(Outcome::Nothing(())) };
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Upsert, commit::now())?;
+            next.trace = options.trace;
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
-            let writing = Writing { index: self, snapshot, key, limits };
+            let writing = Writing::new(self, snapshot, key, limits).expecting(options);
             writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
@@ -129,10 +164,29 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn update(&self, id: &str, update: Update) -> Result<UpsertReport> {
-        self.mutate(|snapshot, key, limits| {
+        self.update_with(id, update, &WriteOptions::new())
+    }
+
+    /// As [`update`](Self::update), under conditions: of the index by [`WriteOptions::if_match`], of
+    /// the item by [`Update::if_version`].
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`]; [`Error::InvalidArgument`] for `if_none_match`, which no
+    /// update can meet; [`Error::PermissionDenied`] for a condition on the item by who may not read;
+    /// and those of [`update`](Self::update). Nothing is written then.
+    pub fn update_with(
+        &self,
+        id: &str,
+        update: Update,
+        conditions: &WriteOptions,
+    ) -> Result<UpsertReport> {
+        self.mutate_at(conditions.durability, |snapshot, key, limits| {
             check_ids(&[id])?;
             let options = &self.shared().options;
-            let Update { contents, metadata } = update;
+            let Update { contents, metadata, expected } = update;
+            if conditions.if_none_match {
+                return Err(Error::invalid("an update is of what is there; use `upsert_with`"));
+            }
             if contents.is_none() && metadata.is_none() {
                 return Err(Error::invalid("the update changes neither contents nor metadata"));
             }
@@ -146,10 +200,16 @@ impl Index<'_> {
                 Some(None) => Some(None),
                 None => None,
             };
+            let required = key.table.config.require_if_match;
+            IfMatch::check(conditions.if_match, key.head.etag(), required)?;
+            if expected != Expected::Anything && !key.permissions().read() {
+                return Err(Error::PermissionDenied { needs: Needs::Read });
+            }
             let pseudonym = key.names.item(id);
             let stored = snapshot.get(Family::Items, &key::item(self.id(), &pseudonym))?;
             let stored = stored.ok_or(Error::ItemNotFound)?;
             let old = open_named(key, id, &pseudonym, &stored, &mut Vec::new())?;
+            expected.check(Some(old.version), 0)?;
             let kept = Include {
                 vector: true,
                 contents: contents.is_none(),
@@ -166,10 +226,13 @@ impl Index<'_> {
                 vector: vector::encode(&vector, key.table.config.precision),
                 contents: contents.as_deref(),
                 metadata: metadata.unwrap_or(kept_metadata),
+                expected: Expected::Anything,
+                position: 0,
             }];
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Update, commit::now())?;
-            let writing = Writing { index: self, snapshot, key, limits };
+            next.trace = conditions.trace;
+            let writing = Writing::new(self, snapshot, key, limits);
             writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
@@ -194,6 +257,8 @@ impl Index<'_> {
                 vector: vector::encode(&item.vector, precision),
                 contents: item.contents.as_deref(),
                 metadata,
+                expected: item.expected,
+                position,
             };
             let place = *places.entry(&item.id).or_insert(batch.len());
             match batch.get_mut(place) {

@@ -7,9 +7,10 @@ use super::growth::{Growth, replant};
 use super::partition::{place, space, vector_parts};
 use super::{Include, Index, fetch_fields};
 use crate::commit::{Changes, Commit, Draft};
+use crate::condition::{Expected, WriteOptions};
 use crate::crypto::fill_random;
 use crate::crypto::kdf::Salt;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Needs, Result};
 use crate::id::{ItemNumber, NodeId};
 use crate::keyring::WriteKey;
 use crate::store::key::{self, Pseudonym};
@@ -36,6 +37,32 @@ pub(super) struct Writing<'a> {
     pub(super) snapshot: &'a dyn Snapshot,
     pub(super) key: &'a WriteKey,
     pub(super) limits: Limits,
+    /// Items that leave the tree in the same commit.
+    leaving: &'a [(Pseudonym, Home)],
+    /// What must be stored under the ids of items that say nothing about it themselves.
+    expected: Expected,
+}
+
+impl<'a> Writing<'a> {
+    pub(super) const fn new(
+        index: &'a Index<'a>,
+        snapshot: &'a dyn Snapshot,
+        key: &'a WriteKey,
+        limits: Limits,
+    ) -> Self {
+        Self { index, snapshot, key, limits, leaving: &[], expected: Expected::Anything }
+    }
+
+    /// The same, with items that leave the tree.
+    pub(super) const fn leaving(self, leaving: &'a [(Pseudonym, Home)]) -> Self {
+        Self { leaving, ..self }
+    }
+
+    /// The same under the conditions of a call.
+    pub(super) const fn expecting(self, options: &WriteOptions) -> Self {
+        let expected = if options.if_none_match { Expected::Absent } else { Expected::Anything };
+        Self { expected, ..self }
+    }
 }
 
 impl Writing<'_> {
@@ -49,7 +76,18 @@ impl Writing<'_> {
         next: &mut Commit,
     ) -> Result<bool> {
         let Self { index, key, limits, .. } = *self;
+        let conditional = batch.iter().any(|item| self.expected_of(item) != Expected::Anything);
+        // A condition on an item tells whether it is there.
+        if conditional && !key.permissions().read() {
+            return Err(Error::PermissionDenied { needs: Needs::Read });
+        }
         let mut work = self.look_up(batch)?;
+        if conditional {
+            for work in &work {
+                let found = work.old.as_ref().map(|old| old.version);
+                self.expected_of(work.item).check(found, work.item.position)?;
+            }
+        }
         if existing == Existing::SkipEqual {
             work = self.without_equal(work)?;
         }
@@ -85,6 +123,10 @@ impl Writing<'_> {
         let item_count = next.item_count.checked_add(next.inserted);
         next.item_count = item_count.ok_or(Error::Integrity(Fault::Commit))?;
         Ok(true)
+    }
+
+    fn expected_of(&self, item: &Prepared<'_>) -> Expected {
+        if item.expected == Expected::Anything { self.expected } else { item.expected }
     }
 
     /// Step 2: what is stored under the ids of the batch, in the order of pseudonyms.
@@ -155,11 +197,12 @@ impl Writing<'_> {
         draft: &mut Draft,
         version: u64,
     ) -> Result<()> {
-        let Self { index, snapshot, key, limits } = *self;
+        let Self { index, snapshot, key, limits, leaving, .. } = *self;
         let damaged = || Error::Integrity(Fault::Node);
         let removed = work.iter().filter_map(|work| Some((work.pseudonym, work.old.as_ref()?)));
         let removed = removed
             .map(|(item, old)| Some((item, Home::from_leaves(&old.leaves)?)))
+            .chain(leaving.iter().copied().map(Some))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(damaged)?;
         let epoch = key.table.epoch();
@@ -203,6 +246,9 @@ pub(super) struct Prepared<'a> {
     pub(super) vector: Vec<u8>,
     pub(super) contents: Option<&'a [u8]>,
     pub(super) metadata: Option<Vec<u8>>,
+    pub(super) expected: Expected,
+    /// Its place in the call.
+    pub(super) position: usize,
 }
 
 /// An item, what is stored under its id now, and where it will be.

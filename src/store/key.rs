@@ -157,6 +157,16 @@ pub(crate) fn payload(index: IndexId, field: Kind, pseudonym: &Pseudonym, part: 
     key(index, field, &[pseudonym, &part.to_be_bytes()])
 }
 
+/// What every key of a field of an item starts with.
+pub(crate) fn payloads(index: IndexId, field: Kind, pseudonym: &Pseudonym) -> Vec<u8> {
+    key(index, field, &[pseudonym])
+}
+
+/// What every key of a node's values starts with.
+pub(crate) fn node_values(index: IndexId, node: NodeId) -> Vec<u8> {
+    key(index, Kind::Node, &[&node.0.to_be_bytes()])
+}
+
 /// A number as the 16-byte logical id of a sealed record.
 pub(crate) fn number_id(number: u64) -> [u8; 16] {
     u128::from(number).to_be_bytes()

@@ -70,6 +70,17 @@ impl Plan<'_> {
             self.detach(id, parent)?;
             parents.insert(parent);
         }
+        self.rehome(firsts, seconds, parents)
+    }
+
+    /// Steps 2 and 3, with the rows of first and of second copies that lost their leaves, and the
+    /// parents of these.
+    pub(super) fn rehome(
+        &mut self,
+        firsts: Vec<Row>,
+        seconds: Vec<Row>,
+        parents: BTreeSet<NodeId>,
+    ) -> Result<()> {
         let names: Vec<Pseudonym> = firsts.iter().map(|row| row.pseudonym).collect();
         let vectors = self.vectors_of(&firsts)?;
         for (item, home) in names.iter().zip(self.homes_of(&names)?) {

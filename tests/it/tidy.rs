@@ -19,7 +19,7 @@ fn layer(module: &str) -> Option<u32> {
         "error" | "id" | "codec" | "redact" => 0,
         "crypto" | "vector" | "filter" => 10,
         "store" => 20,
-        "config" => 25,
+        "config" | "condition" => 25,
         "commit" | "keyring" => 30,
         "cache" => 35,
         "handle" | "tree" => 40,
@@ -31,7 +31,8 @@ fn layer(module: &str) -> Option<u32> {
 }
 
 /// Imports within a layer: who, and what.
-const NEIGHBOURS: [(&str, &str); 3] = [("codec", "error"), ("id", "error"), ("keyring", "commit")];
+const NEIGHBOURS: [(&str, &str); 4] =
+    [("codec", "error"), ("error", "id"), ("id", "error"), ("keyring", "commit")];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -43,10 +43,10 @@ impl Failure {
             Self::NotFound(_) => 4,
             Self::Exists(_) => 5,
             Self::Library(error) => match error.code() {
-                "invalid_argument" => 2,
+                "invalid_argument" | "too_large" => 2,
                 "missing_key" | "wrong_key" | "permission_denied" => 3,
                 "database_not_found" | "index_not_found" | "item_not_found" => 4,
-                "already_exists" | "conflict" | "busy" => 5,
+                "already_exists" | "conflict" | "precondition_failed" | "busy" => 5,
                 "integrity" | "unsupported_format" => 6,
                 "stale" | "forked" => 7,
                 _ => 1,
@@ -91,6 +91,8 @@ impl From<io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use sealvec::Unmet;
+
     use super::*;
 
     #[test]
@@ -108,6 +110,8 @@ mod tests {
             (Error::MissingKey, 3),
             (Error::ItemNotFound, 4),
             (Error::Conflict, 5),
+            (Error::PreconditionFailed(Unmet::Version { position: 0 }), 5),
+            (Error::TooLarge(String::new()), 2),
             (Error::Stale, 7),
             (Error::NoSpace, 1),
             (Error::Io(String::new()), 1),

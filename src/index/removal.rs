@@ -1,0 +1,143 @@
+//! Taking items out: what is stored under their ids, and the changes of a commit that removes it.
+//!
+//! A removal is complete: item record, every payload value and both rows in the partition tree go
+//! in one commit, which counts again what is left. Erasure beats integrity: what is damaged goes
+//! too, by the slow path in `recount`.
+
+use super::get::{open_item, open_named};
+use super::partition::space;
+use super::{Growth, Index, recount, replant};
+use crate::commit::{Changes, Commit, Draft, Operation};
+use crate::error::{Error, Fault, Result};
+use crate::keyring::WriteKey;
+use crate::store::key::{self, Pseudonym};
+use crate::store::record::{Field, ItemRecord};
+use crate::store::{Family, Limits, Snapshot};
+use crate::tree::Home;
+
+/// An item that is to go.
+pub(crate) struct Doomed {
+    pub(crate) pseudonym: Pseudonym,
+    /// The item record as it is stored.
+    pub(crate) stored: Vec<u8>,
+    /// `None`: it does not open.
+    pub(crate) record: Option<ItemRecord>,
+}
+
+/// What a removal works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Removing<'a> {
+    pub(crate) index: &'a Index<'a>,
+    pub(crate) snapshot: &'a dyn Snapshot,
+    pub(crate) key: &'a WriteKey,
+    pub(crate) limits: Limits,
+}
+
+/// Whether an error says that what is stored is damaged, and not that it could not be read.
+pub(crate) const fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Integrity(_) | Error::UnsupportedFormat { .. })
+}
+
+impl Removing<'_> {
+    /// What is stored under these ids, in their order; `None` where nothing is.
+    pub(crate) fn look_up<'i>(
+        &self,
+        ids: impl Iterator<Item = &'i str> + Clone,
+    ) -> Result<Vec<Option<Doomed>>> {
+        let Self { snapshot, key, .. } = *self;
+        let pseudonyms: Vec<Pseudonym> = ids.clone().map(|id| key.names.item(id)).collect();
+        let keys: Vec<_> = pseudonyms.iter().map(|p| key::item(key.index, p)).collect();
+        let stored = snapshot.multi_get(Family::Items, &keys)?;
+        let mut plain = Vec::new();
+        let found = ids.zip(pseudonyms).zip(stored).map(|((id, pseudonym), stored)| {
+            let Some(stored) = stored else { return Ok(None) };
+            let record = match open_named(key, id, &pseudonym, &stored, &mut plain) {
+                Ok(record) => Some(record),
+                Err(error) if is_damage(&error) => None,
+                Err(error) => return Err(error),
+            };
+            Ok(Some(Doomed { pseudonym, stored, record }))
+        });
+        found.collect()
+    }
+
+    /// Opens what is stored under a pseudonym, whatever its id.
+    pub(crate) fn open(
+        &self,
+        pseudonym: Pseudonym,
+        stored: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Doomed> {
+        let record = match open_item(self.key, &pseudonym, stored, plain) {
+            Ok(record) => Some(record),
+            Err(error) if is_damage(&error) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Doomed { pseudonym, stored: stored.to_vec(), record })
+    }
+
+    /// The draft of a commit that removes these items, and what it says. `next` is the commit so
+    /// far; its operation becomes a recount if anything on the way is damaged.
+    pub(crate) fn remove(&self, doomed: &[Doomed], next: &Commit) -> Result<(Draft, Commit)> {
+        let mut commit = next.clone();
+        match self.remove_sound(doomed, &mut commit) {
+            Ok(Some(draft)) => return Ok((draft, commit)),
+            Ok(None) => {}
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let mut commit = next.clone();
+        commit.operation = Operation::Recount;
+        let draft = recount::remove(self, doomed, &mut commit)?;
+        Ok((draft, commit))
+    }
+
+    /// The way without damage; `None` if a record does not open.
+    fn remove_sound(&self, doomed: &[Doomed], next: &mut Commit) -> Result<Option<Draft>> {
+        let Self { index, snapshot, key, limits } = *self;
+        let mut draft = Draft::begin(snapshot, &key.head)?;
+        let Some(homes) = self.take_records(doomed, &mut draft.changes, next)? else {
+            return Ok(None);
+        };
+        if let Some(space) = space(key, index.shared(), key.dimension()) {
+            let growth = Growth::new(snapshot, key, index.shared());
+            let generation = next.sequence;
+            replant(&growth, &space, &homes, Vec::new(), generation, limits, &mut draft)?;
+        }
+        Ok(Some(draft))
+    }
+
+    /// Takes out records and payload and counts them off; returns where their rows are, which stay
+    /// to be taken out. `None` if a record does not open.
+    pub(super) fn take_records(
+        &self,
+        doomed: &[Doomed],
+        changes: &mut Changes,
+        next: &mut Commit,
+    ) -> Result<Option<Vec<(Pseudonym, Home)>>> {
+        let index = self.key.index;
+        let tree = space(self.key, self.index.shared(), self.key.dimension()).is_some();
+        let mut homes = Vec::with_capacity(doomed.len());
+        for Doomed { pseudonym, stored, record } in doomed {
+            let Some(record) = record else { return Ok(None) };
+            for field in Field::ALL {
+                for value in record.payload_keys(index, field, pseudonym) {
+                    changes.delete(Family::Payload, value, None);
+                }
+            }
+            changes.delete(Family::Items, key::item(index, pseudonym), Some(stored));
+            next.deleted += 1;
+            next.item_count = less(next.item_count, 1)?;
+            next.total_bytes = less(next.total_bytes, record.size())?;
+            if tree {
+                let home = Home::from_leaves(&record.leaves);
+                homes.push((*pseudonym, home.ok_or(Error::Integrity(Fault::Node))?));
+            }
+        }
+        Ok(Some(homes))
+    }
+}
+
+fn less(total: u64, by: u64) -> Result<u64> {
+    total.checked_sub(by).ok_or(Error::Integrity(Fault::Commit))
+}
