@@ -77,12 +77,16 @@ impl Removing<'_> {
     }
 
     /// The draft of a commit that removes these items, and what it says. `next` is the commit so
-    /// far; its operation becomes a recount if anything on the way is damaged.
+    /// far; its operation becomes a recount if an item or the tree is damaged.
+    ///
+    /// A set-hash state that is not the signed one is refused here as by every write: whoever
+    /// changes it may have forged anything, and a recount would make it look right.
     pub(crate) fn remove(&self, doomed: &[Doomed], next: &Commit) -> Result<(Draft, Commit)> {
+        let mut draft = Draft::begin(self.snapshot, &self.key.head)?;
         let mut commit = next.clone();
-        match self.remove_sound(doomed, &mut commit) {
-            Ok(Some(draft)) => return Ok((draft, commit)),
-            Ok(None) => {}
+        match self.remove_sound(doomed, &mut draft, &mut commit) {
+            Ok(true) => return Ok((draft, commit)),
+            Ok(false) => {}
             Err(error) if is_damage(&error) => {}
             Err(error) => return Err(error),
         }
@@ -92,19 +96,23 @@ impl Removing<'_> {
         Ok((draft, commit))
     }
 
-    /// The way without damage; `None` if a record does not open.
-    fn remove_sound(&self, doomed: &[Doomed], next: &mut Commit) -> Result<Option<Draft>> {
+    /// The way without damage; false if a record does not open.
+    fn remove_sound(
+        &self,
+        doomed: &[Doomed],
+        draft: &mut Draft,
+        next: &mut Commit,
+    ) -> Result<bool> {
         let Self { index, snapshot, key, limits } = *self;
-        let mut draft = Draft::begin(snapshot, &key.head)?;
         let Some(homes) = self.take_records(doomed, &mut draft.changes, next)? else {
-            return Ok(None);
+            return Ok(false);
         };
         if let Some(space) = space(key, index.shared(), key.dimension()) {
             let growth = Growth::new(snapshot, key, index.shared());
             let generation = next.sequence;
-            replant(&growth, &space, &homes, Vec::new(), generation, limits, &mut draft)?;
+            replant(&growth, &space, &homes, Vec::new(), generation, limits, draft)?;
         }
-        Ok(Some(draft))
+        Ok(true)
     }
 
     /// Takes out records and payload and counts them off; returns where their rows are, which stay

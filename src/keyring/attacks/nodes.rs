@@ -194,11 +194,16 @@ fn older_nodes_that_lack_an_item_hide_it_from_queries_and_not_from_verify_tree()
     assert_eq!(exact[0].id, "9", "comparing everything does not go by nodes");
     assert_eq!(world.verified(), Err(NODE));
     assert!(!world.set_hash_holds());
-    // A write that wants the item's row notices, and nothing else heals the set hash.
-    assert_eq!(world.as_root(|root| root.delete(&["9"]).err()), Some(NODE));
+    // A write that wants the item's row notices, and no other write heals the set hash.
+    let update = Update::new().contents("newer");
+    assert_eq!(world.as_root(|root| root.update("9", update.clone()).err()), Some(NODE));
     world.as_root(|root| root.upsert(&[item(54, 54)]).unwrap());
     assert_eq!(world.verified(), Err(NODE));
     assert!(!world.set_hash_holds());
+    // A delete takes the item away all the same, and its commit says what it met.
+    assert_eq!(world.as_root(|root| root.delete(&["9"]).unwrap().deleted), 1);
+    assert_eq!(world.session(Root).head.commit.operation, Operation::Recount);
+    assert!(world.verified().is_ok() && world.set_hash_holds());
 }
 
 /// The leaves are put back one at a time; items were replaced in all of them.
