@@ -48,6 +48,10 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/deletion.md")]
+struct Deletion;
+
 #[doc(hidden)]
 pub mod bench_support;
 mod cache;

@@ -102,6 +102,7 @@ impl fmt::Debug for Item {
             .field("vector", &Hidden::vector(&self.vector))
             .field("contents", &self.contents.as_deref().map(Hidden::bytes))
             .field("metadata", &self.metadata.as_ref().map(Hidden::metadata))
+            .field("expected", &self.expected)
             .finish()
     }
 }
@@ -162,7 +163,11 @@ impl fmt::Debug for Update {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let contents = self.contents.as_ref().map(|change| change.as_deref().map(Hidden::bytes));
         let metadata = self.metadata.as_ref().map(|change| change.as_ref().map(Hidden::metadata));
-        f.debug_struct("Update").field("contents", &contents).field("metadata", &metadata).finish()
+        f.debug_struct("Update")
+            .field("contents", &contents)
+            .field("metadata", &metadata)
+            .field("expected", &self.expected)
+            .finish()
     }
 }
 
