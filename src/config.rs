@@ -227,8 +227,8 @@ impl Options {
 /// let options = Options::new().tuning(tuning);
 /// ```
 ///
-/// An index keeps what was built under other settings and stays whole; only
-/// [`verify_tree`](crate::Index::verify_tree) goes by the limits of the settings it runs under.
+/// An index keeps what was built under other settings and stays whole;
+/// [`verify_tree`](crate::Index::verify_tree) counts the nodes that are over the limits of these.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {

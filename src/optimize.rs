@@ -2,7 +2,8 @@
 //!
 //! Writes keep the tree sound, but not as good as if it had been built at once. Optimizing takes
 //! one branch above the leaves at a time, clusters what is below it anew and chooses all its second
-//! copies again, each in one commit. Items stay as they are, and so does the ETag.
+//! copies again, each in one commit. Leaves that a bulk write made and never filled go. Items stay
+//! as they are, and so does the ETag.
 //!
 //! A branch remembers the ETag it was rebuilt under. So a run that was stopped, or killed, is
 //! resumed by the next: branches that were done under the state of the items that still is are

@@ -11,8 +11,8 @@
 //!   when the index is empty;
 //! - an item's record lists one or two distinct leaves, the leaf of the first copy before that of
 //!   the second, and exactly these leaves have a row of it;
-//! - a leaf has at most `leaf_most` first copies and twice as many second ones, a branch at most
-//!   `fanout_most` children;
+//! - a leaf that is written has at most `leaf_most` first copies and twice as many second ones, a
+//!   branch at most `fanout_most` children, under the rules of who writes it;
 //! - the entry of a child in its parent has the child's own centroid and a radius that no row below
 //!   it exceeds, and the child names the parent.
 //!

@@ -164,6 +164,7 @@ impl Plan<'_> {
     }
 
     /// Clusters everything below a branch above the leaves anew, and marks the branch with the tag.
+    /// Leaves without first copies go, and so does a branch that has no others.
     pub(crate) fn rebuild(&mut self, id: NodeId, tag: [u8; 16]) -> Result<()> {
         self.load([id])?;
         let old = self.branch(id)?.children.ids.clone();
@@ -176,18 +177,7 @@ impl Plan<'_> {
             firsts.extend(own);
             seconds.extend(spilled);
         }
-        if firsts.is_empty() {
-            self.branch_mut(id)?.tag = tag;
-            return Ok(());
-        }
         let below: BTreeSet<NodeId> = old.iter().copied().collect();
-        let vectors = self.vectors_of(&firsts)?;
-        let width = self.space.rules.width;
-        let flat: Vec<f32> = vectors.iter().flat_map(|v| v.iter().copied()).collect();
-        let points = Points::new(self.space.padded(), &flat);
-        let groups = kmeans::divide(points, self.space.rules.leaf_most);
-        drop(flat);
-
         // Second copies that were below are chosen again.
         let names: Vec<Pseudonym> = seconds.iter().map(|row| row.pseudonym).collect();
         let mut respill = Vec::new();
@@ -198,6 +188,16 @@ impl Plan<'_> {
                 respill.push(Row { copy: Copy::First, ..row });
             }
         }
+        if firsts.is_empty() {
+            return self.remove_twig(id, &old, &respill);
+        }
+
+        let vectors = self.vectors_of(&firsts)?;
+        let width = self.space.rules.width;
+        let flat: Vec<f32> = vectors.iter().flat_map(|v| v.iter().copied()).collect();
+        let points = Points::new(self.space.padded(), &flat);
+        let groups = kmeans::divide(points, self.space.rules.leaf_most);
+        drop(flat);
         let count = groups.iter().max().map_or(0, |group| group + 1);
         let mut children = Entries::default();
         let mut targets = Vec::new();
@@ -227,6 +227,18 @@ impl Plan<'_> {
         self.respill(&respill)?;
         self.settle(false)?;
         self.merge_branch(id)?;
+        self.collapse()
+    }
+
+    /// Takes away a branch whose leaves have no first copies: of a skeleton that was not filled.
+    fn remove_twig(&mut self, id: NodeId, leaves: &[NodeId], respill: &[Row]) -> Result<()> {
+        let above = self.branch(id)?.parent;
+        for leaf in leaves {
+            self.detach(*leaf, id)?;
+        }
+        self.respill(respill)?;
+        self.settle(false)?;
+        self.merge_branch(above)?;
         self.collapse()
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Census {
     pub(crate) branches: u64,
     pub(crate) first_copies: u64,
     pub(crate) second_copies: u64,
+    /// Nodes over the limits of the rules: sound, if they were built under others.
+    pub(crate) oversized: u64,
 }
 
 /// What a parent says of a child.
@@ -95,14 +97,14 @@ fn check(
         Node::Leaf(leaf) => {
             census.leaves += 1;
             let (firsts, seconds) = (leaf.firsts(), leaf.seconds());
+            let over = firsts > rules.leaf_most || seconds > rules.seconds_most();
+            census.oversized += u64::from(over);
             census.first_copies += firsts as u64;
             census.second_copies += seconds as u64;
             let items: HashSet<_> = leaf.rows.iter().map(|row| row.pseudonym).collect();
             let sound = items.len() == leaf.rows.len()
                 && leaf.rows.len() == leaf.factors.len()
                 && leaf.codes.len() == leaf.rows.len() * leaf.code_bytes()
-                && firsts <= rules.leaf_most
-                && seconds <= rules.seconds_most()
                 && leaf.centroid.codes.len() == space.padded()
                 && (id != NodeId::ROOT || (seconds == 0 && firsts > 0));
             if sound { Ok(()) } else { Err(damaged()) }
@@ -111,8 +113,8 @@ fn check(
             census.branches += 1;
             let children = &branch.children;
             let least = if id == NodeId::ROOT { 2 } else { 1 };
-            let sound = (least..=rules.fanout_most).contains(&children.len());
-            if !sound {
+            census.oversized += u64::from(children.len() > rules.fanout_most);
+            if children.len() < least {
                 return Err(damaged());
             }
             for at in 0..children.len() {

@@ -105,6 +105,25 @@ fn an_index_without_branches_is_left_alone() {
 }
 
 #[test]
+fn leaves_that_a_stopped_load_left_empty_go() {
+    let mut tuning = Tuning::new();
+    (tuning.leaf_items, tuning.fan_out) = (16, 8);
+    let (_db, index) = memory_with(small().tuning(tuning), IndexConfig::new(Metric::Euclidean));
+    let vectors = Random(5).vectors(600, 16);
+    // A commit takes about 16 MiB.
+    let all = items(&vectors).into_iter().map(|item| item.contents(vec![7; 160 << 10]));
+    let stopped = index.bulk_upsert(all, |_| ControlFlow::Break(())).unwrap();
+    assert!(stopped.stopped && stopped.item_count < 200, "{stopped:?}");
+    let leaves = || index.verify_tree().unwrap().leaves;
+    let before = leaves();
+    assert!(before > 50, "{before}");
+    finish(&index);
+    sound(&index);
+    assert!(leaves() <= stopped.item_count / 4, "{} of {before}", leaves());
+    assert_eq!(finish(&index), 0);
+}
+
+#[test]
 fn queries_meanwhile_find_what_is_there() {
     let vectors = Random(4).vectors(1600, 32);
     let (_db, index) = worn(&vectors);

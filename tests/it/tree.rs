@@ -9,11 +9,11 @@ mod stored;
 
 use sealvec::{Hit, Index, Item};
 
-/// Verifies the tree and compares its count of items.
+/// Verifies the tree, compares its count of items and wants its nodes within the limits.
 #[track_caller]
 pub(crate) fn sound(index: &Index<'_>) {
     let report = index.verify_tree().unwrap();
-    assert_eq!(report.items, *index.count().unwrap());
+    assert_eq!((report.items, report.oversized), (*index.count().unwrap(), 0));
 }
 
 pub(crate) fn items(vectors: &[Vec<f32>]) -> Vec<Item> {

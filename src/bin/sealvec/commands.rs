@@ -99,6 +99,7 @@ fn verify(caller: &Caller, args: &Verify) -> Result<()> {
                 .field("branches", report.branches)
                 .field("items", report.items)
                 .field("spilled", report.spilled)
+                .field("oversized", report.oversized)
                 .end(),
         ),
         Format::Table => print_pairs(&[
@@ -107,6 +108,7 @@ fn verify(caller: &Caller, args: &Verify) -> Result<()> {
             ("branches", report.branches.to_string()),
             ("items", report.items.to_string()),
             ("in two leaves", report.spilled.to_string()),
+            ("oversized", report.oversized.to_string()),
         ]),
     }
 }

@@ -102,8 +102,8 @@ Examples:
 pub(crate) const VERIFY: &str = "\
 Reads every node of the tree and every item record: each item must be where its record says, and
 nothing else anywhere. Contents and vectors are not read. Exit code 6 says that something is damaged.
-It needs the read right. An index whose tree a library user built with larger nodes than the default
-is refused too.
+It needs the read right. Nodes over the default limits are counted, and no damage: a library user
+built them under other limits.
 
 Example:
   sealvec --db db --key-file index.key verify notes --output json";

@@ -120,3 +120,39 @@ fn rebuilding_marks_the_branch_and_replaces_every_leaf_below() {
         assert!(store.nodes.contains_key(&NodeId::ROOT));
     }
 }
+
+#[test]
+fn leaves_that_were_never_filled_go_with_the_first_rebuilding() {
+    for metric in METRICS {
+        // Items in one corner of what the sample spans.
+        let sample = vectors(9, 600);
+        let mut near: Vec<Vec<f32>> = sample.clone();
+        near.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        for count in [150, 3, 0] {
+            let mut store = skeleton(metric, small(8, 4), &sample, 600);
+            let items: Vec<_> = (0..).zip(near[..count].iter().cloned()).collect();
+            store.write(&[], &items).unwrap();
+            let empty = |store: &Store| {
+                let rows = |id: &NodeId| match store.node(*id) {
+                    Node::Leaf(leaf) => leaf.firsts(),
+                    Node::Branch(_) => unreachable!(),
+                };
+                store.leaves().iter().filter(|id| rows(id) == 0).count()
+            };
+            assert!(empty(&store) > 20, "{}", empty(&store));
+            let mut twigs = Vec::new();
+            store.plan(|plan| plan.twigs().map(|found| twigs = found)).unwrap();
+            for (twig, _) in twigs {
+                store
+                    .plan(|plan| match plan.is_twig(twig, &[5; 16])? {
+                        true => plan.rebuild(twig, [5; 16]),
+                        false => Ok(()),
+                    })
+                    .unwrap();
+                store.check().unwrap();
+            }
+            assert_eq!(empty(&store), 0);
+            assert_eq!(store.nodes.is_empty(), count == 0);
+        }
+    }
+}

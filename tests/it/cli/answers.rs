@@ -123,7 +123,10 @@ fn verify_reports_the_tree_and_fails_on_a_damaged_one() {
     let cli = Cli::new();
     cli.owner("create notes --metric euclidean").ok();
     let empty = cli.owner("verify notes --output json").ok();
-    assert_eq!(empty, "{\"height\":0,\"leaves\":0,\"branches\":0,\"items\":0,\"spilled\":0}\n");
+    assert_eq!(
+        empty,
+        "{\"height\":0,\"leaves\":0,\"branches\":0,\"items\":0,\"spilled\":0,\"oversized\":0}\n"
+    );
     let rows: Vec<[f32; 2]> = (0u8..=255).map(|n| [n.into(), (n % 16).into()]).collect();
     cli.write("rows.npy", npy(&rows.iter().map(|row| &row[..]).collect::<Vec<_>>()));
     cli.owner("import notes --vectors rows.npy").ok();

@@ -1,9 +1,10 @@
 //! The tree on RocksDB: opened again, damaged, and queried while it changes.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use sealvec::{Database, Durability, Error, Fault, IndexConfig, Item, Metric, Options};
+use sealvec::{Database, Durability, Error, Fault, IndexConfig, Item, Metric, Options, Tuning};
 
 use super::{Random, ids, items, sound};
 use crate::support::{
@@ -41,6 +42,35 @@ fn a_tree_is_whole_after_every_opening() {
         answer = Some(ask());
         db.close().unwrap();
     }
+}
+
+#[test]
+fn what_was_built_under_other_limits_is_sound_and_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let vectors = Random(4).vectors(2000, 16);
+    let open = |leaf_items, fan_out| {
+        let mut tuning = Tuning::new();
+        (tuning.leaf_items, tuning.fan_out) = (leaf_items, fan_out);
+        Database::open(&path, options().tuning(tuning)).unwrap()
+    };
+    let db = open(64, 32);
+    db.create_index(NAME, &index_key(ROOT), IndexConfig::new(Metric::Euclidean)).unwrap();
+    let index = db.load_index(NAME, root(ROOT)).unwrap();
+    index.upsert(&items(&vectors)).unwrap();
+    sound(&index);
+    drop(index);
+    db.close().unwrap();
+
+    let db = open(16, 8);
+    let index = db.load_index(NAME, root(ROOT)).unwrap();
+    let before = index.verify_tree().unwrap();
+    assert!(before.oversized > before.leaves / 2, "{before:?}");
+    let ask = || index.query(&vectors[7]).top_k(1).run().unwrap();
+    assert_eq!(ids(&ask()), ["00007"]);
+    index.optimize(|_| ControlFlow::Continue(())).unwrap();
+    sound(&index);
+    assert_eq!(ids(&ask()), ["00007"]);
 }
 
 #[test]
