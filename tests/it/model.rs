@@ -3,9 +3,12 @@
 //! Ids are few, so that upserts replace, deletes hit and miss, and batches hold duplicates. Leaves hold
 //! eight items and branches four children, so that the tree grows and shrinks by levels. After every
 //! step the count, the size and the rule of the `ETag` are compared and the partition tree is
-//! verified, at the end everything is.
+//! verified, at the end everything is. Bulk writes and `optimize` run to their end or are stopped
+//! at one of their commits.
 //! Most histories run in memory; those on disk close and open the database in between. Reads go
 //! through users while they have the right, and must fail with the right code when they do not.
+
+mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -15,7 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sealvec::{
     Database, Durability, ETag, Include, Index, IndexConfig, Item, Metric, Options, Permissions,
-    Tuning, Update,
+    Record, Tuning, Update,
 };
 use serde_json::{Value, json};
 
@@ -25,6 +28,8 @@ const IDS: u8 = 60;
 /// The ids that most steps choose from.
 const FEW: u8 = 8;
 const USERS: u8 = 3;
+/// The seed of contents that fill more than half of a commit of a bulk write.
+const HEAVY: u8 = 5;
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct];
 
 /// What an update does to a field.
@@ -35,9 +40,16 @@ enum Change {
     Set(u8),
 }
 
+/// An item: its id, and the seeds of vector, contents and metadata.
+type Seeds = (u8, u8, Option<u8>, Option<u8>);
+
 #[derive(Debug, Clone)]
 enum Step {
-    Upsert(Vec<(u8, u8, Option<u8>, Option<u8>)>),
+    Upsert(Vec<Seeds>),
+    /// Stopped after so many commits, and then perhaps run again.
+    Bulk(Vec<Seeds>, Option<usize>, bool),
+    /// Stopped after so many commits.
+    Optimize(Option<usize>),
     Update(u8, Change, Change),
     Delete(Vec<u8>),
     Get(Vec<u8>),
@@ -52,11 +64,20 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let id = prop_oneof![2 => 0..FEW, 1 => 0..IDS];
     let extra = proptest::option::of(0..5u8);
+    let stop = proptest::option::of(1..4usize);
     let change =
         prop_oneof![Just(Change::Keep), Just(Change::Remove), (0..5u8).prop_map(Change::Set),];
     let step = prop_oneof![
-        5 => vec((id.clone(), any::<u8>(), extra.clone(), extra), 0..6).prop_map(Step::Upsert),
+        5 => vec((id.clone(), any::<u8>(), extra.clone(), extra.clone()), 0..6).prop_map(Step::Upsert),
         2 => vec((0..IDS, any::<u8>(), Just(None), Just(None)), 20..60).prop_map(Step::Upsert),
+        2 => (vec((0..IDS, any::<u8>(), extra.clone(), extra.clone()), 0..60), stop.clone(),
+              any::<bool>(), 0..8u8).prop_map(|(mut batch, stop, again, heavy)| {
+            if heavy == 0 {
+                make_heavy(&mut batch);
+            }
+            Step::Bulk(batch, stop, again)
+        }),
+        2 => stop.prop_map(Step::Optimize),
         2 => (id.clone(), change.clone(), change).prop_map(|(id, c, m)| Step::Update(id, c, m)),
         3 => vec(id.clone(), 0..5).prop_map(Step::Delete),
         1 => vec(0..IDS, 20..50).prop_map(Step::Delete),
@@ -69,6 +90,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Flush),
     ];
     vec(step, 1..45)
+}
+
+/// Two items that do not fit into one commit of a bulk write.
+fn make_heavy(batch: &mut [Seeds]) {
+    for at in [0, batch.len() / 2] {
+        if let Some(item) = batch.get_mut(at) {
+            item.2 = Some(HEAVY);
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -101,8 +131,8 @@ fn vector(seed: u8, dimension: u8) -> Vec<f32> {
 }
 
 fn contents(seed: u8) -> Vec<u8> {
-    // Up to three values of 4,096 bytes.
-    vec![seed; [0, 1, 4079, 4080, 9000][usize::from(seed)]]
+    // Up to three values of 4,096 bytes, but for the heavy.
+    vec![seed; [0, 1, 4079, 4080, 9000, 17 << 19][usize::from(seed)]]
 }
 
 fn metadata(seed: u8) -> Value {
@@ -155,29 +185,35 @@ impl World {
         self.load();
     }
 
+    /// The id and the item that seeds stand for; its version is not known yet.
+    fn expected(&self, (id, seed, with, and): &Seeds) -> (String, Expected) {
+        let (vector, version) = (vector(*seed, self.dimension), 0);
+        let (contents, metadata) = (with.map(contents), and.map(metadata));
+        (name(*id), Expected { vector, contents, metadata, version })
+    }
+
+    fn item(&self, seeds: &Seeds) -> Item {
+        let (id, expected) = self.expected(seeds);
+        let mut item = Item::new(id, expected.vector);
+        if let Some(contents) = expected.contents {
+            item = item.contents(contents);
+        }
+        if let Some(metadata) = expected.metadata {
+            item = item.metadata(metadata);
+        }
+        item
+    }
+
     fn run(&mut self, step: &Step) {
         let sequence = self.index().describe().unwrap().version.sequence;
         let mut items_changed = false;
         match step {
             Step::Upsert(batch) => {
-                let (mut items, mut inserted) = (Vec::new(), BTreeSet::new());
-                let mut touched = BTreeSet::new();
-                for (id, seed, has_contents, has_metadata) in batch {
-                    let id = name(*id);
-                    let expected = Expected {
-                        vector: vector(*seed, self.dimension),
-                        contents: has_contents.map(contents),
-                        metadata: has_metadata.map(metadata),
-                        version: sequence + 1,
-                    };
-                    let mut item = Item::new(id.as_str(), expected.vector.clone());
-                    if let Some(contents) = &expected.contents {
-                        item = item.contents(contents.clone());
-                    }
-                    if let Some(metadata) = &expected.metadata {
-                        item = item.metadata(metadata.clone());
-                    }
-                    items.push(item);
+                let items: Vec<Item> = batch.iter().map(|seeds| self.item(seeds)).collect();
+                let (mut touched, mut inserted) = (BTreeSet::new(), BTreeSet::new());
+                for seeds in batch {
+                    let (id, mut expected) = self.expected(seeds);
+                    expected.version = sequence + 1;
                     touched.insert(id.clone());
                     if self.items.insert(id.clone(), expected).is_none() {
                         inserted.insert(id);
@@ -189,6 +225,14 @@ impl World {
                 assert_eq!((report.inserted, report.updated), counts);
                 items_changed = !batch.is_empty();
             }
+            Step::Bulk(batch, stop, again) => {
+                items_changed = self.bulk(batch, *stop);
+                if *again {
+                    self.check_state(step, items_changed);
+                    items_changed = self.bulk(batch, None);
+                }
+            }
+            Step::Optimize(stop) => self.optimize(*stop),
             Step::Update(id, new_contents, new_metadata) => {
                 let mut update = Update::new();
                 update = match new_contents {
@@ -261,7 +305,7 @@ impl World {
         self.etag = found.etag;
         assert_eq!((found.item_count, found.total_size_bytes), self.size());
         let tree = self.index().verify_tree().unwrap_or_else(|error| panic!("{step:?}: {error}"));
-        assert_eq!(tree.items, found.item_count);
+        assert_eq!((tree.items, tree.oversized), (found.item_count, 0));
     }
 
     fn size(&self) -> (u64, u64) {
@@ -272,23 +316,22 @@ impl World {
         (self.items.len() as u64, self.items.iter().map(size).sum::<usize>() as u64)
     }
 
+    fn fetch(&self, ids: &[String]) -> Vec<(String, Option<Expected>)> {
+        let found = self.index().get(ids, Include::ALL).unwrap().value.into_iter();
+        let item = |item: Record| Expected {
+            vector: item.vector.unwrap(),
+            contents: item.contents,
+            metadata: item.metadata,
+            version: item.version,
+        };
+        found.map(|found| (found.id, found.item.map(item))).collect()
+    }
+
     fn check_get(&self, ids: &[String]) {
-        let found = self.index().get(ids, Include::ALL).unwrap().value;
-        let found: Vec<_> = found
-            .into_iter()
-            .map(|found| {
-                let item = found.item.map(|item| Expected {
-                    vector: item.vector.unwrap(),
-                    contents: item.contents,
-                    metadata: item.metadata,
-                    version: item.version,
-                });
-                (found.id, item)
-            })
-            .collect();
-        let expected: Vec<_> =
-            ids.iter().map(|id| (id.clone(), self.items.get(id).cloned())).collect();
-        assert_eq!(found, expected);
+        // Compared without printing them: some are long.
+        for ((id, found), asked) in self.fetch(ids).iter().zip(ids) {
+            assert!(id == asked && found.as_ref() == self.items.get(id), "{id}");
+        }
     }
 
     fn check_query(&self, seed: u8, top_k: usize) {
