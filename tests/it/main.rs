@@ -21,6 +21,7 @@ mod lifecycle;
 mod model;
 mod optimize;
 mod permissions;
+mod races;
 mod reads;
 mod restored;
 mod stateless;
