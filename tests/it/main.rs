@@ -16,6 +16,8 @@ mod full_disk;
 mod golden_database;
 mod handles;
 mod items;
+#[cfg(unix)]
+mod kill;
 mod leaks;
 mod lifecycle;
 mod model;

@@ -37,6 +37,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Below a limit, which is at least 1.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+
     /// In -1 to 1.
     fn uniform(&mut self) -> f32 {
         let [a, b, ..] = self.next().to_be_bytes();
