@@ -92,8 +92,9 @@ Searches take one thread unless --threads says more. Each is timed by itself, af
 them that is not. The vectors are used as they are.
 
 Peak memory is the process's, without the plain scan's copy of the vectors. --directory should be on
-the disk in question: synced writes are as fast as its fsync. The truth is an int32 array of row
-numbers with a row for each query.
+the disk in question: synced writes are as fast as its fsync. In JSON, \"batch\" of upsert and delete
+is unsynced, \"batch_synced\" is synced. The truth is an int32 array of row numbers with a row for each
+query.
 
 Examples:
   sealvec bench --vectors v.npy --queries q.npy --truth t.npy --metric cosine

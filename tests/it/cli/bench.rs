@@ -81,9 +81,11 @@ fn the_report_has_its_shape_and_nothing_is_left() {
             positive(&report[part]["single"][kind][name]);
         }
     }
-    positive(&report["upsert"]["batch"]["items_per_second"]);
-    assert_eq!(report["delete"]["batch"]["items"], 50);
-    positive(&report["delete"]["batch"]["seconds"]);
+    for batch in ["batch_synced", "batch"] {
+        positive(&report["upsert"][batch]["items_per_second"]);
+        assert_eq!(report["delete"][batch]["items"], 50);
+        positive(&report["delete"][batch]["seconds"]);
+    }
     // A vector takes 32 bytes.
     assert!(positive(&report["disk_bytes_per_item"]) > 32.0);
     assert_eq!(report["peak_rss_bytes"].is_u64(), cfg!(target_os = "linux"));
@@ -101,8 +103,17 @@ fn a_named_directory_stays_and_is_not_used_twice() {
     cli.write("v.npy", vectors(40));
     let line = "--vectors v.npy --holdout 1 --metric cosine --quick --directory here --threads 2";
     let table = bench(&cli, line).ok();
-    for wanted in ["39 x 8 f32, cosine", "2 threads", "plain scan", "*16", "upsert of one, synced"]
-    {
+    for wanted in [
+        "39 x 8 f32, cosine",
+        "2 threads",
+        "plain scan",
+        "*16",
+        "upsert of one, synced",
+        "upserts of 1000, synced",
+        "upserts of 1000, unsynced",
+        "s, synced",
+        "s, unsynced",
+    ] {
         assert!(table.contains(wanted), "{wanted}: {table}");
     }
     assert!(!table.contains("NaN") && !table.contains("inf"), "{table}");

@@ -74,7 +74,8 @@ pub(crate) struct Upsert {
     pub(crate) unsynced: Summary,
     /// Of an id that is there already, unsynced.
     pub(crate) replaced: Summary,
-    pub(crate) batch: Summary,
+    pub(crate) batch_synced: Summary,
+    pub(crate) batch_unsynced: Summary,
     /// Bytes written for each new item, with the memtables flushed, and when all compactions that
     /// followed were done.
     pub(crate) written: f64,
@@ -86,7 +87,13 @@ pub(crate) struct Upsert {
 pub(crate) struct Delete {
     pub(crate) synced: Summary,
     pub(crate) unsynced: Summary,
-    pub(crate) batch: u64,
+    pub(crate) batch_synced: BatchDelete,
+    pub(crate) batch_unsynced: BatchDelete,
+}
+
+/// Many items in one call.
+pub(crate) struct BatchDelete {
+    pub(crate) items: u64,
     pub(crate) seconds: f64,
 }
 
@@ -221,8 +228,8 @@ impl<'a> Subject<'a> {
             Ok(data.cycle()?.with_id(format!("new-{new}")))
         };
         let buffered = self.index.with_durability(Durability::Buffered);
-        let (mut synced, mut unsynced, mut replaced, mut batch) =
-            (Times::default(), Times::default(), Times::default(), Times::default());
+        let (mut synced, mut unsynced, mut replaced) =
+            (Times::default(), Times::default(), Times::default());
 
         // The counting begins with the first call.
         self.database.bytes_written()?;
@@ -245,17 +252,24 @@ impl<'a> Subject<'a> {
             let item = [data.cycle()?];
             replaced.time(|| buffered.upsert(&item))?;
         }
-        for _ in 0..rounds.batches {
-            let items: Vec<_> = (0..BATCH).map(|_| again(data)).collect::<Result<_>>()?;
-            batch.time(|| buffered.upsert(&items))?;
-        }
+        let mut batches = |index: &Index<'_>| -> Result<Summary> {
+            let mut times = Times::default();
+            for _ in 0..rounds.batches {
+                let items: Vec<_> = (0..BATCH).map(|_| again(data)).collect::<Result<_>>()?;
+                times.time(|| index.upsert(&items))?;
+            }
+            Ok(times.summary())
+        };
+        let batch_synced = batches(&self.index)?;
+        let batch_unsynced = batches(&buffered)?;
         self.place.settle(&self.database)?;
         let over = rounds.single * 2;
         Ok(Upsert {
             synced: synced.summary(),
             unsynced: unsynced.summary(),
             replaced: replaced.summary(),
-            batch: batch.summary(),
+            batch_synced,
+            batch_unsynced,
             written: float(flushed) / f64::from(over),
             compacted: float(settled) / f64::from(over),
             over,
@@ -274,12 +288,16 @@ impl<'a> Subject<'a> {
         for id in ids.by_ref().take(single) {
             unsynced.time(|| buffered.delete(&[id]))?;
         }
-        let ids: Vec<String> = ids.take(batch).collect();
-        let start = Instant::now();
-        let report = buffered.delete(&ids)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let mut many = |index: &Index<'_>| -> Result<BatchDelete> {
+            let ids: Vec<String> = ids.by_ref().take(batch).collect();
+            let start = Instant::now();
+            let items = index.delete(&ids)?.deleted;
+            Ok(BatchDelete { items, seconds: start.elapsed().as_secs_f64() })
+        };
+        let batch_synced = many(&self.index)?;
+        let batch_unsynced = many(&buffered)?;
         let (synced, unsynced) = (synced.summary(), unsynced.summary());
-        Ok(Delete { synced, unsynced, batch: report.deleted, seconds })
+        Ok(Delete { synced, unsynced, batch_synced, batch_unsynced })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::output::{Object, array, print_line};
 
 use super::measure::{Summary, float};
-use super::phases::{BATCH, Delete, Import, Search, Stateless, Upsert};
+use super::phases::{BATCH, BatchDelete, Delete, Import, Search, Stateless, Upsert};
 use super::plain::Plain;
 
 /// Under which conditions.
@@ -104,13 +104,8 @@ impl Report<'_> {
                             .field("unsynced", times(Object::new(), &upsert.replaced).end())
                             .end(),
                     )
-                    .field(
-                        "batch",
-                        Object::new()
-                            .field("items", BATCH)
-                            .field("items_per_second", places(upsert.batch_per_second(), 0))
-                            .end(),
-                    )
+                    .field("batch_synced", batch_upsert(&upsert.batch_synced))
+                    .field("batch", batch_upsert(&upsert.batch_unsynced))
                     .field("bytes_written_per_single_upsert", places(upsert.written, 0))
                     .field("bytes_written_per_single_upsert_compacted", places(upsert.compacted, 0))
                     .field("bytes_written_over_upserts", upsert.over)
@@ -120,13 +115,8 @@ impl Report<'_> {
                 "delete",
                 Object::new()
                     .field("single", single(&delete.synced, &delete.unsynced))
-                    .field(
-                        "batch",
-                        Object::new()
-                            .field("items", delete.batch)
-                            .field("seconds", places(delete.seconds, 4))
-                            .end(),
-                    )
+                    .field("batch_synced", batch_delete(&delete.batch_synced))
+                    .field("batch", batch_delete(&delete.batch_unsynced))
                     .end(),
             )
             .field(
@@ -208,7 +198,9 @@ impl Report<'_> {
             out,
             "
 import                      {} items in {:.2} s, {:.0} a second
+upserts of {BATCH}, synced      {:.0} items a second
 upserts of {BATCH}, unsynced    {:.0} items a second
+delete of {:<18}{:.4} s, synced
 delete of {:<18}{:.4} s, unsynced
 written for an upsert       {:.0} bytes, {:.0} with compactions; over {}
 on disk                     {:.1} bytes an item
@@ -216,9 +208,12 @@ peak memory                 {peak}",
             import.items,
             import.seconds,
             import.per_second(),
-            upsert.batch_per_second(),
-            delete.batch,
-            delete.seconds,
+            items_per_second(&upsert.batch_synced),
+            items_per_second(&upsert.batch_unsynced),
+            delete.batch_synced.items,
+            delete.batch_synced.seconds,
+            delete.batch_unsynced.items,
+            delete.batch_unsynced.seconds,
             upsert.written,
             upsert.compacted,
             upsert.over,
@@ -268,16 +263,24 @@ impl Import {
     }
 }
 
-impl Upsert {
-    fn batch_per_second(&self) -> f64 {
-        self.batch.per_second * float(BATCH as u64)
-    }
-}
-
 impl Stateless {
     fn ratio(&self) -> f64 {
         self.open.p50 / self.bound.p50.max(1e-3)
     }
+}
+
+/// Of batch upserts.
+fn items_per_second(batches: &Summary) -> f64 {
+    batches.per_second * float(BATCH as u64)
+}
+
+fn batch_upsert(batches: &Summary) -> String {
+    let object = Object::new().field("items", BATCH);
+    object.field("items_per_second", places(items_per_second(batches), 0)).end()
+}
+
+fn batch_delete(batch: &BatchDelete) -> String {
+    Object::new().field("items", batch.items).field("seconds", places(batch.seconds, 4)).end()
 }
 
 fn times(object: Object, times: &Summary) -> Object {
