@@ -6,7 +6,8 @@
 //! of `data/`. The truth is computed. One thread, RocksDB, nothing cached but ciphertext; an index
 //! is built by `bulk_upsert` unless `--import` says how many items an upsert takes.
 //! `--metric inner-product` gives the vectors log-normal lengths, sigma 0.3; `--dimension N` maps
-//! them into N dimensions first, isometrically, with noise of norm 0.1.
+//! them into N dimensions first, isometrically, with noise of norm 0.1. `--churn` prints what
+//! deleting and putting in everything three times does, in place of the tables.
 
 #![allow(
     clippy::expect_used,
@@ -17,14 +18,17 @@
     reason = "a bench that fails may stop"
 )]
 
+mod churn;
 mod vectors;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sealvec::{
-    Database, Durability, IndexConfig, IndexKey, Item, KeyContext, Metric, Options, Query, Tuning,
+    Database, Durability, Index, IndexConfig, IndexKey, Item, KeyContext, Metric, Options, Query,
+    Tuning,
 };
+use tempfile::TempDir;
 use vectors::{Matrix, argument};
 
 const EFFORTS: [u32; 5] = [8, 12, 16, 24, 48];
@@ -50,6 +54,9 @@ fn main() {
         data.queries.rows(),
         if data.batch == 0 { "bulk".into() } else { format!("{} an upsert", data.batch) }
     );
+    if let Some(rounds) = argument("--churn") {
+        return churn::run(&data, rounds.parse().unwrap_or(3));
+    }
     let defaults = Tuning::new();
     let with = |change: &dyn Fn(&mut Tuning)| {
         let mut tuning = defaults;
@@ -136,13 +143,18 @@ fn load(quick: bool) -> Data {
     Data { base, queries, truth, metric, batch }
 }
 
-fn sweep(data: &Data, label: &str, tuning: Tuning) {
+/// An empty index, on disk.
+fn create(data: &Data, tuning: Tuning) -> (TempDir, Database, Index<'static>) {
     let directory = tempfile::tempdir().unwrap();
     let options = Options::new().threads(0).durability(Durability::Buffered).tuning(tuning);
     let database = Database::open(directory.path().join("db"), options).unwrap();
     let key = IndexKey::generate().unwrap();
     database.create_index("bench", &key, IndexConfig::new(data.metric)).unwrap();
     let index = database.load_index("bench", KeyContext::root(key)).unwrap();
+    (directory, database, index)
+}
+
+fn fill(data: &Data, index: &Index<'_>) {
     let items = || data.base.iter().enumerate().map(|(n, v)| Item::new(n.to_string(), v.to_vec()));
     if data.batch == 0 {
         index.bulk_upsert(items(), |_| ControlFlow::Continue(())).unwrap();
@@ -152,6 +164,11 @@ fn sweep(data: &Data, label: &str, tuning: Tuning) {
             index.upsert(batch).unwrap();
         }
     }
+}
+
+fn sweep(data: &Data, label: &str, tuning: Tuning) {
+    let (directory, database, index) = create(data, tuning);
+    fill(data, &index);
     if argument("--optimize").is_some() {
         index.optimize(|_| ControlFlow::Continue(())).unwrap();
     }

@@ -62,6 +62,30 @@ impl Matrix {
         self.truncate(rows);
     }
 
+    /// All rows, those together that have the same nearest one of `clusters` random rows, nearest
+    /// to it first.
+    pub(crate) fn clustered(&self, metric: Metric, clusters: usize, seed: u64) -> Vec<u32> {
+        let mut random = Random(seed);
+        let mut nearest = vec![(0, f32::INFINITY); self.rows()];
+        let mut distances = Vec::new();
+        for cluster in 0..clusters {
+            let row = (random.next() % self.rows() as u64) as usize * self.columns;
+            let pivot = &self.data[row..row + self.columns];
+            bench_support::distances(metric, pivot, &self.data, &mut distances);
+            for (nearest, distance) in nearest.iter_mut().zip(&distances) {
+                if *distance < nearest.1 {
+                    *nearest = (cluster, *distance);
+                }
+            }
+        }
+        let mut order: Vec<u32> = (0..self.rows() as u32).collect();
+        order.sort_by(|a, b| {
+            let ((a, x), (b, y)) = (nearest[*a as usize], nearest[*b as usize]);
+            a.cmp(&b).then(x.total_cmp(&y))
+        });
+        order
+    }
+
     /// Multiplies each vector by a log-normal number.
     pub(crate) fn scale_log_normal(&mut self, sigma: f32) {
         let mut random = Random(11);
