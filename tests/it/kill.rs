@@ -1,8 +1,8 @@
 //! Killed: what a process leaves that ends in the middle of a bulk write or of `optimize`.
 //!
 //! The process is this binary, with one test to run and what it shall do in its environment. It says
-//! on stderr when the database is open and what each commit left; it is killed some time after the
-//! n-th of these lines, both chosen at random from a fixed seed. Then the database is opened again:
+//! on stderr when the database is open and what each commit left; it is killed after the n-th of
+//! these lines, some time later or while it writes, chosen at random from a fixed seed. Then the database is opened again:
 //! every commit is there whole or not at all, what was said is there, and the next process goes on
 //! with it, until it is done.
 
@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sealvec::{Database, Durability, Include, Index, IndexConfig, Item, Metric, Options, Tuning};
 use serde_json::json;
@@ -135,11 +135,12 @@ fn done_as_child(work: Work) -> bool {
     true
 }
 
-/// When a process is killed: so long after so many lines.
+/// When a process is killed: after so many lines, and then so much later or, if no time is given,
+/// in the middle of the next commit: as soon as the log of the database grows.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     lines: usize,
-    then: Duration,
+    then: Option<Duration>,
 }
 
 impl Moment {
@@ -148,8 +149,29 @@ impl Moment {
     fn random(random: &mut Random, commits: usize, micros: usize) -> Self {
         let lines = random.below(commits + 2);
         let most = if lines == 0 { 40_000 } else { micros * 3 / 2 };
-        Self { lines, then: Duration::from_micros(random.below(most) as u64) }
+        let later = Duration::from_micros(random.below(most) as u64);
+        Self { lines, then: (random.below(2) == 0).then_some(later) }
     }
+
+    /// Waits for it, after the lines.
+    fn wait(self, path: &Path) {
+        if let Some(then) = self.then {
+            return sleep(then);
+        }
+        let before = log_bytes(path);
+        let start = Instant::now();
+        // The process may be done.
+        while log_bytes(path) == before && start.elapsed() < Duration::from_millis(200) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// What the logs of the database hold, if it is there.
+fn log_bytes(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let logs = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));
+    logs.filter_map(|log| log.metadata().ok()).map(|log| log.len()).sum()
 }
 
 /// Runs a test of this binary in a process of its own. What it said, and whether it was killed.
@@ -164,9 +186,9 @@ fn run(test: &str, path: &Path, synced: bool, kill: Option<Moment>) -> (Vec<Line
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut said = Vec::new();
-    if let Some(Moment { lines: count, then }) = kill {
-        said.extend(lines.by_ref().take(count).map(Result::unwrap));
-        sleep(then);
+    if let Some(moment) = kill {
+        said.extend(lines.by_ref().take(moment.lines).map(Result::unwrap));
+        moment.wait(path);
         child.kill().unwrap();
     }
     said.extend(lines.map(Result::unwrap));
