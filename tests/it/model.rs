@@ -186,13 +186,13 @@ impl World {
     }
 
     /// The id and the item that seeds stand for; its version is not known yet.
-    fn expected(&self, (id, seed, with, and): &Seeds) -> (String, Expected) {
-        let (vector, version) = (vector(*seed, self.dimension), 0);
+    fn expected(&self, (id, seed, with, and): Seeds) -> (String, Expected) {
+        let (vector, version) = (vector(seed, self.dimension), 0);
         let (contents, metadata) = (with.map(contents), and.map(metadata));
-        (name(*id), Expected { vector, contents, metadata, version })
+        (name(id), Expected { vector, contents, metadata, version })
     }
 
-    fn item(&self, seeds: &Seeds) -> Item {
+    fn item(&self, seeds: Seeds) -> Item {
         let (id, expected) = self.expected(seeds);
         let mut item = Item::new(id, expected.vector);
         if let Some(contents) = expected.contents {
@@ -209,10 +209,10 @@ impl World {
         let mut items_changed = false;
         match step {
             Step::Upsert(batch) => {
-                let items: Vec<Item> = batch.iter().map(|seeds| self.item(seeds)).collect();
+                let items: Vec<Item> = batch.iter().map(|seeds| self.item(*seeds)).collect();
                 let (mut touched, mut inserted) = (BTreeSet::new(), BTreeSet::new());
                 for seeds in batch {
-                    let (id, mut expected) = self.expected(seeds);
+                    let (id, mut expected) = self.expected(*seeds);
                     expected.version = sequence + 1;
                     touched.insert(id.clone());
                     if self.items.insert(id.clone(), expected).is_none() {

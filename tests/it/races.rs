@@ -136,9 +136,12 @@ fn race(index: &Index<'_>) -> BTreeMap<String, Option<Vec<f32>>> {
         let readers = [(); 2].map(|()| scope.spawn(|| read(index, &stop)));
         let optimizer = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let report = index.optimize(|_| match stop.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                let report = index.optimize(|_| {
+                    if stop.load(Ordering::Relaxed) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 });
                 rebuilt.fetch_add(report.unwrap().rebuilt, Ordering::Relaxed);
             }

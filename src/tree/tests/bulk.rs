@@ -4,7 +4,7 @@ use super::{METRICS, Random, Store, small};
 use crate::id::NodeId;
 use crate::tree::Rules;
 use crate::tree::node::Node;
-use crate::tree::plan::Placed;
+use crate::tree::plan::{Placed, Plan};
 use crate::vector::Metric;
 
 fn vectors(seed: u64, count: usize) -> Vec<Vec<f32>> {
@@ -143,12 +143,11 @@ fn leaves_that_were_never_filled_go_with_the_first_rebuilding() {
             let mut twigs = Vec::new();
             store.plan(|plan| plan.twigs().map(|found| twigs = found)).unwrap();
             for (twig, _) in twigs {
-                store
-                    .plan(|plan| match plan.is_twig(twig, &[5; 16])? {
-                        true => plan.rebuild(twig, [5; 16]),
-                        false => Ok(()),
-                    })
-                    .unwrap();
+                let rebuild = |plan: &mut Plan<'_>| {
+                    let due = plan.is_twig(twig, &[5; 16])?;
+                    if due { plan.rebuild(twig, [5; 16]) } else { Ok(()) }
+                };
+                store.plan(rebuild).unwrap();
                 store.check().unwrap();
             }
             assert_eq!(empty(&store), 0);

@@ -22,9 +22,9 @@ impl World {
     /// knows.
     pub(super) fn bulk(&mut self, batch: &[Seeds], stop: Option<usize>) -> bool {
         let before = self.index().describe().unwrap().version.sequence;
-        let items: Vec<Item> = batch.iter().map(|seeds| self.item(seeds)).collect();
+        let items: Vec<Item> = batch.iter().map(|seeds| self.item(*seeds)).collect();
         let given: BTreeMap<String, Expected> =
-            batch.iter().map(|seeds| self.expected(seeds)).collect();
+            batch.iter().map(|seeds| self.expected(*seeds)).collect();
         let mut told = Vec::new();
         let report =
             self.index().bulk_upsert(items, |progress| after(stop, &mut told, progress)).unwrap();
