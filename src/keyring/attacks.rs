@@ -9,6 +9,7 @@
 //! that has seen nothing, as after a restart.
 
 mod commits;
+mod history;
 mod nodes;
 mod records;
 mod tables;
@@ -244,6 +245,7 @@ fn calls(db: &Database, who: Who) -> Vec<(&'static str, Result<()>)> {
         ("query", index.query(&[0.0, 0.0]).run().map(drop)),
         ("list", index.list_ids(10, None).map(drop)),
         ("visit", index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop)),
+        ("history", index.history(.., 100).map(drop)),
         ("verify_tree", index.verify_tree().map(drop)),
         ("users", index.users().map(drop)),
     ];
