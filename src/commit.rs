@@ -9,13 +9,20 @@
 //! 1. Read wrap, table and head from one snapshot, and the set-hash state. Nothing changed.
 //! 2. Collect the changes in a [`Draft`]; each change of a signed family moves the set hash.
 //!    Nothing changed.
-//! 3. Seal and sign the next commit; put it, the set-hash state and the head into the batch.
+//! 3. Fold the oldest commits, if it is time (`fold`). Nothing changed.
+//! 4. Seal and sign the next commit; put it, the set-hash state and the head into the batch.
 //!    Nothing changed.
-//! 4. The engine applies the batch if the head is still the one of step 1. All of it, or nothing.
+//! 5. The engine applies the batch if the head is still the one of step 1. All of it, or nothing.
 //!
 //! Cost: one signature (about 25 us), 2 KiB of set-hash state, and the engine's write.
 
-use std::ops::ControlFlow;
+mod chain;
+pub(crate) mod fold;
+mod operation;
+
+pub use operation::Operation;
+
+use std::ops::{ControlFlow, RangeInclusive};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::codec::{Format, Reader, Writer};
@@ -41,64 +48,6 @@ const SHAPE: Shape = Shape {
     kind: Kind::Commit,
     purpose: Purpose::Commit,
 };
-
-/// What a commit did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Upsert,
-    Update,
-    Delete,
-    Grant,
-    Revoke,
-    /// The partition tree was rebuilt in part; items are as they were.
-    Optimize,
-    /// Items were put and deleted in one batch.
-    Write,
-    /// A delete that met damage: it looked for rows in every leaf and counted again.
-    Recount,
-}
-
-impl Operation {
-    const ALL: [Self; 9] = [
-        Self::Create,
-        Self::Upsert,
-        Self::Update,
-        Self::Delete,
-        Self::Grant,
-        Self::Revoke,
-        Self::Optimize,
-        Self::Write,
-        Self::Recount,
-    ];
-
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Create => 1,
-            Self::Upsert => 2,
-            Self::Update => 3,
-            Self::Delete => 4,
-            Self::Grant => 5,
-            Self::Revoke => 6,
-            Self::Optimize => 7,
-            Self::Write => 8,
-            Self::Recount => 9,
-        }
-    }
-
-    /// Whether it changes items, and with them the ETag.
-    const fn changes_items(self) -> bool {
-        match self {
-            Self::Create
-            | Self::Upsert
-            | Self::Update
-            | Self::Delete
-            | Self::Write
-            | Self::Recount => true,
-            Self::Grant | Self::Revoke | Self::Optimize => false,
-        }
-    }
-}
 
 /// The body of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +104,35 @@ impl Commit {
         out.finish()
     }
 
+    /// As the first commit of an index might be.
+    #[cfg(test)]
+    pub(crate) const fn first_for_tests(index: IndexId) -> Self {
+        Self {
+            index,
+            sequence: 1,
+            previous: [0; 32],
+            table: 1,
+            table_hash: [0; 32],
+            epoch: 1,
+            principal: None,
+            grant: 1,
+            item_count: 0,
+            total_bytes: 0,
+            next_item: 1,
+            dimension: 0,
+            set_hash: [0; 32],
+            content_tag: None,
+            operation: Operation::Create,
+            inserted: 0,
+            updated: 0,
+            deleted: 0,
+            trace: Trace::None,
+            folded: 0,
+            fold: [0; 32],
+            time: 0,
+        }
+    }
+
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         if reader.u8()? != FORMAT {
@@ -175,10 +153,7 @@ impl Commit {
             dimension: reader.u32()?,
             set_hash: reader.array()?,
             content_tag: optional(&mut reader)?,
-            operation: {
-                let byte = reader.u8()?;
-                *Operation::ALL.iter().find(|operation| operation.byte() == byte)?
-            },
+            operation: Operation::from_byte(reader.u8()?)?,
             inserted: reader.u64()?,
             updated: reader.u64()?,
             deleted: reader.u64()?,
@@ -261,10 +236,30 @@ pub(crate) fn read(
     index: IndexId,
     sequence: u64,
 ) -> Result<Unverified> {
+    let stored = snapshot.get(Family::Catalog, &key::commit(index, sequence))?;
+    open(secrets, index, sequence, stored)
+}
+
+/// Reads and opens the commits with these sequences, in their order.
+pub(crate) fn read_range(
+    snapshot: &dyn Snapshot,
+    secrets: &Epochs,
+    index: IndexId,
+    sequences: RangeInclusive<u64>,
+) -> Result<Vec<Unverified>> {
+    let keys: Vec<_> = sequences.clone().map(|sequence| key::commit(index, sequence)).collect();
+    let stored = snapshot.multi_get(Family::Catalog, &keys)?;
+    sequences.zip(stored).map(|(sequence, stored)| open(secrets, index, sequence, stored)).collect()
+}
+
+fn open(
+    secrets: &Epochs,
+    index: IndexId,
+    sequence: u64,
+    stored: Option<Vec<u8>>,
+) -> Result<Unverified> {
     let damaged = Error::Integrity(Fault::Commit);
-    let stored = snapshot
-        .get(Family::Catalog, &key::commit(index, sequence))?
-        .ok_or_else(|| damaged.clone())?;
+    let stored = stored.ok_or_else(|| damaged.clone())?;
     let mut body = Vec::with_capacity(stored.len());
     let version = SHAPE.open_into(secrets, index, key::number_id(sequence), &stored, &mut body)?;
     let signature = body.split_last_chunk::<SIGNATURE>().map(|(_, signature)| *signature);

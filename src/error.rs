@@ -239,7 +239,8 @@ impl fmt::Display for Needs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The commit at the head of the index, its signature, or its place in the chain.
+    /// A commit, its signature, its place in the chain, or the fold of the commits before those
+    /// that are kept.
     Commit,
     /// The grant table, its signature, or what it says about the index.
     GrantTable,
@@ -264,7 +265,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Commit => "the commit at the head is damaged or not signed by a current writer",
+            Self::Commit => "a commit is damaged, missing, or not signed by who might make it",
             Self::GrantTable => "the grant table is damaged or not the one the index key signed",
             Self::Wrap => "a key wrap is damaged",
             Self::Roster => "a roster record is damaged or missing",

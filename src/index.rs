@@ -46,7 +46,7 @@ use crate::commit::{Commit, Draft, Head};
 use crate::crypto::KeyContext;
 use crate::error::Result;
 use crate::handle::Shared;
-use crate::id::{ETag, IndexId, Permissions, VersionToken};
+use crate::id::{ETag, IndexId, Permissions, Trace, VersionToken};
 use crate::keyring::{AnyKey, Capability, ReadKey, RootKey, Signs, View, WriteKey};
 use crate::redact::Hidden;
 use crate::store::{Batch, Change, Durability, Family, Limits, Snapshot, key};
@@ -80,6 +80,7 @@ pub struct Index<'k> {
     name: Arc<str>,
     key: Key<'k>,
     durability: Durability,
+    trace: Trace,
 }
 
 #[derive(Clone)]
@@ -98,7 +99,7 @@ impl Index<'static> {
     ) -> Self {
         let durability = shared.options.durability;
         let key = key.map_or(Key::None, |key| Key::Bound(Arc::new(key)));
-        Self { shared, id, name: name.into(), key, durability }
+        Self { shared, id, name: name.into(), key, durability, trace: Trace::None }
     }
 }
 
@@ -115,6 +116,7 @@ impl Index<'_> {
             name: Arc::clone(&self.name),
             key: Key::Passed(key),
             durability: self.durability,
+            trace: self.trace,
         }
     }
 
@@ -122,6 +124,29 @@ impl Index<'_> {
     #[must_use]
     pub fn with_durability(&self, durability: Durability) -> Self {
         Self { durability, ..self.clone() }
+    }
+
+    /// The same handle on behalf of a traced request: commits made through it carry the trace id of
+    /// this W3C `traceparent` header, and [`history`](Self::history) shows it. A malformed header
+    /// fails no call; the commit then says that there was one.
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric, Trace};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// index.with_traceparent(header).upsert(&[Item::new("a", [1.0, 0.0])])?;
+    /// let latest = index.history(.., 1)?.commits[0].clone();
+    /// assert_eq!(latest.trace, Trace::from_traceparent(header));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_traceparent(&self, header: &str) -> Self {
+        Self { trace: Trace::from_traceparent(header), ..self.clone() }
     }
 
     /// The name the index was opened by.
@@ -261,11 +286,14 @@ impl Index<'_> {
         // What counts is read under the lock: no revocation can come between it and the commit.
         let view = View::take(&*engine, &self.shared.trust);
         let key = open(&view)?;
-        let (draft, commit, value) = match body(&*view, &key, engine.limits())? {
+        let (draft, mut commit, value) = match body(&*view, &key, engine.limits())? {
             Outcome::Nothing(value) => return Ok(self.committed(value, &key.head, false)),
             Outcome::Changed(draft, commit, value) => (draft, commit, value),
         };
-        let (batch, head) = key.finish(draft, commit)?;
+        if commit.trace == Trace::None {
+            commit.trace = self.trace;
+        }
+        let (batch, head) = key.finish(&*view, draft, commit)?;
         drop(view);
         let stale = self.cached_records(&batch);
         let sequence = head.commit.sequence;

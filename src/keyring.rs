@@ -7,8 +7,9 @@
 //! 3. The head commit and the grant table it names open under the secrets in the wrap.
 //! 4. The table is signed by the root key in the wrap, and names this index.
 //! 5. The commit is signed by the writer key that the table lists for the commit's principal, for
-//!    this sequence; it follows the commit before it; no stored commit is later, no stored table is
-//!    newer than its own, and none that this process had seen before the call.
+//!    this sequence; it follows the commit before it; no commit is folded that must be kept; no
+//!    stored commit is later, no stored table is newer than its own, and none that this process had
+//!    seen before the call.
 //! 6. The table lists the wrap: locator, rights and grant number (`WrongKey`).
 //! 7. The listed rights are enough (`PermissionDenied`).
 //!
@@ -22,6 +23,7 @@
 //! Cost: about 6 us and five reads when the head is known; when it is not, two verifications
 //! (95 us), one more read and two short scans.
 
+mod chain;
 pub(crate) mod roster;
 pub(crate) mod table;
 pub(crate) mod trust;
@@ -31,6 +33,9 @@ mod attacks;
 
 use std::ops::{ControlFlow, Deref};
 
+pub(crate) use chain::{Chain, Link};
+
+use crate::commit::fold::fold_oldest;
 use crate::commit::{self, Commit, Draft, Head};
 use crate::crypto::KeyContext;
 use crate::crypto::Secret;
@@ -114,8 +119,13 @@ pub(crate) trait Capability: Deref<Target = Session> + Sized {
 /// A capability that can end a mutation.
 pub(crate) trait Signs: Capability {
     /// The batch that ends with this commit, and the head it makes.
-    fn finish(&self, draft: Draft, commit: Commit) -> Result<(Batch, Head)> {
-        Session::finish(self, draft, commit)
+    fn finish(
+        &self,
+        snapshot: &dyn Snapshot,
+        draft: Draft,
+        commit: Commit,
+    ) -> Result<(Batch, Head)> {
+        Session::finish(self, snapshot, draft, commit)
     }
 }
 
@@ -196,10 +206,22 @@ impl RootKey {
 }
 
 impl Session {
-    fn finish(&self, draft: Draft, mut commit: Commit) -> Result<(Batch, Head)> {
+    fn finish(
+        &self,
+        snapshot: &dyn Snapshot,
+        mut draft: Draft,
+        mut commit: Commit,
+    ) -> Result<(Batch, Head)> {
         commit.principal = self.user;
         commit.grant = self.grant;
         commit.epoch = self.table.epoch();
+        let Self { epochs, head, .. } = self;
+        let retention = self.table.config.retention;
+        fold_oldest(snapshot, epochs, head, retention, &mut draft, &mut commit)?;
+        // Nobody would accept it: better to fail here than for ever.
+        if !commit.follows(head) || !commit.keeps(retention) {
+            return Err(Error::Integrity(Fault::Commit));
+        }
         let signer = self.writer.as_ref().ok_or(Error::Integrity(Fault::Wrap))?;
         let expected = commit::head_value(self.head.commit.sequence);
         draft.finish(commit, Some(expected), signer, self.current_secret()?)
@@ -361,6 +383,17 @@ fn verify_table(table: &table::Unverified, root: &sign::PublicKey) -> Result<()>
     }
 }
 
+/// The key that must have signed this commit, if the table it names lets its principal sign it.
+fn signer(commit: &Commit, table: &Table, hash: &[u8; 32]) -> Option<sign::PublicKey> {
+    if (commit.table, &commit.table_hash) != (table.number, hash) {
+        return None;
+    }
+    let principal = table.principal(commit.principal)?;
+    let may = principal.grant == commit.grant
+        && (principal.first..=principal.last).contains(&commit.sequence);
+    principal.writer.filter(|_| may)
+}
+
 /// Checks a head against the table it names (itself verified), its predecessor and newer tables.
 fn verify_head(
     snapshot: &dyn Snapshot,
@@ -370,22 +403,20 @@ fn verify_head(
 ) -> Result<()> {
     let damaged = Error::Integrity(Fault::Commit);
     let commit = &head.head.commit;
-    let signer = table.table.principal(commit.principal).filter(|principal| {
-        principal.grant == commit.grant
-            && (principal.first..=principal.last).contains(&commit.sequence)
-    });
-    let signed = commit.table_hash == table.hash
-        && signer.and_then(|principal| principal.writer).is_some_and(|public| {
-            sign::verify(&public, Signed::Commit, &head.body, &head.signature)
-        });
-    if !signed {
+    let signer = signer(commit, &table.table, &table.hash).ok_or_else(|| damaged.clone())?;
+    if !sign::verify(&signer, Signed::Commit, &head.body, &head.signature)
+        || !commit.keeps(table.table.config.retention)
+    {
         return Err(damaged);
     }
-    if let Some(before) = commit.sequence.checked_sub(1).filter(|before| *before > 0) {
-        let before = commit::read(snapshot, secrets, commit.index, before)?;
-        if before.head.hash != commit.previous || before.head.commit.table > commit.table {
-            return Err(damaged);
-        }
+    let follows = if commit.sequence == 1 {
+        commit.begins()
+    } else {
+        let before = commit.sequence.saturating_sub(1);
+        commit.follows(&commit::read(snapshot, secrets, commit.index, before)?.head)
+    };
+    if !follows {
+        return Err(damaged);
     }
     // Nobody signs the head record, so it must name the last commit there is; and a writer whose
     // grant was taken back can only sign under a table that was superseded.

@@ -29,6 +29,7 @@
 //!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
 //!   [`Index::with_key`].
 //! - [`Index::grant`] and [`Index::revoke`] manage users.
+//! - [`Index::history`] is the signed audit trail: who changed how much, and when.
 //! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
 //!   `spawn_blocking`, as `examples/service.rs` does.
 //! - [`Error`] has one stable code per variant.
@@ -64,6 +65,7 @@ mod database;
 mod delete;
 mod error;
 mod handle;
+mod history;
 mod id;
 mod index;
 mod keyring;
@@ -78,12 +80,14 @@ mod users;
 mod vector;
 mod verify;
 
+pub use commit::Operation;
 pub use condition::{IfMatch, WriteOptions};
 pub use config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION, Options, Tuning};
 pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
 pub use delete::{DeleteOptions, DeleteOutcome, DeleteReport, Mismatch, Missing, Selector};
 pub use error::{Error, Fault, Needs, Result, Unmet};
+pub use history::{Folded, History, HistoryEntry};
 pub use id::{ETag, Permissions, Trace, UserId, VersionToken};
 pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,

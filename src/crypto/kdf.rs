@@ -26,6 +26,7 @@ const CACHE: &[u8] = b"sealvec/1/cache\0";
 const CURSOR: &[u8] = b"sealvec/1/cursor\0";
 const NAME: &[u8] = b"sealvec/1/name\0";
 const COMMIT_HASH: &[u8] = b"sealvec/1/commit-hash\0";
+const FOLD_HASH: &[u8] = b"sealvec/1/fold-hash\0";
 const TABLE_HASH: &[u8] = b"sealvec/1/table-hash\0";
 const COMMIT_SIGNATURE: &[u8] = b"sealvec/1/commit-signature\0";
 const TABLE_SIGNATURE: &[u8] = b"sealvec/1/table-signature\0";
@@ -39,7 +40,7 @@ pub(crate) enum Purpose {
     Record,
     /// Vectors, contents and metadata.
     Payload,
-    /// Commits.
+    /// Commits, and the fold of those that are not kept.
     Commit,
     /// Grant tables.
     Table,
@@ -85,6 +86,11 @@ impl Signed {
         };
         Sha256::new().chain_update(label).chain_update(body).finalize().into()
     }
+}
+
+/// SHA-256 of the label and the body: how a commit refers to the fold of those before it.
+pub(crate) fn fold_hash(body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(FOLD_HASH).chain_update(body).finalize().into()
 }
 
 /// A single-use key.
@@ -321,6 +327,7 @@ mod tests {
             CURSOR,
             NAME,
             COMMIT_HASH,
+            FOLD_HASH,
             TABLE_HASH,
             COMMIT_SIGNATURE,
             TABLE_SIGNATURE,

@@ -9,6 +9,8 @@
 //! that has seen nothing, as after a restart.
 
 mod commits;
+mod folds;
+mod history;
 mod nodes;
 mod records;
 mod tables;
@@ -85,9 +87,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(IndexConfig::new(Metric::Euclidean))
+    }
+
+    fn with(config: IndexConfig) -> Self {
         let store = Tampering::new();
         let warm = store.open();
-        let config = IndexConfig::new(Metric::Euclidean);
         let index = warm.create_index(NAME, &index_key(), config).unwrap().id();
         let world = Self { store, warm, index };
         world.as_root(|root| {
@@ -129,12 +134,17 @@ impl World {
         commit::read(&*self.store.snapshot(), epochs, self.index, sequence).unwrap()
     }
 
-    /// Puts a commit with this signature at the head, past the library, and shows that it opens.
-    fn put_head(&self, session: &Session, commit: &Commit, signature: &[u8; SIGNATURE]) {
+    /// Puts a commit with this signature in its place, past the library.
+    fn put_commit(&self, session: &Session, commit: &Commit, signature: &[u8; SIGNATURE]) {
         let secret = session.current_secret().unwrap();
         let stored = commit::seal_raw(commit, signature, secret, &crate::crypto::random().unwrap());
+        self.store.put(Family::Catalog, &key::commit(self.index, commit.sequence), &stored);
+    }
+
+    /// Puts a commit with this signature at the head, past the library, and shows that it opens.
+    fn put_head(&self, session: &Session, commit: &Commit, signature: &[u8; SIGNATURE]) {
         let sequence = commit.sequence;
-        self.store.put(Family::Catalog, &key::commit(self.index, sequence), &stored);
+        self.put_commit(session, commit, signature);
         self.store.put(Family::Catalog, &key::head(self.index), &commit::head_value(sequence));
         assert!(self.head(&session.epochs).head.commit == *commit, "the forgery opens");
     }
@@ -244,6 +254,7 @@ fn calls(db: &Database, who: Who) -> Vec<(&'static str, Result<()>)> {
         ("query", index.query(&[0.0, 0.0]).run().map(drop)),
         ("list", index.list_ids(10, None).map(drop)),
         ("visit", index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop)),
+        ("history", index.history(.., 100).map(drop)),
         ("verify_tree", index.verify_tree().map(drop)),
         ("users", index.users().map(drop)),
     ];

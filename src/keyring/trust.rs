@@ -166,7 +166,6 @@ fn fingerprint(table: &[u8; 32], commit: &[u8; 32]) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::commit::Operation;
-    use crate::id::Trace;
 
     const INDEX: IndexId = IndexId([1; 16]);
     const ROOT: PublicKey = [2; 32];
@@ -174,28 +173,11 @@ mod tests {
     fn head(table: u64, sequence: u64) -> Head {
         let tag = u8::try_from(table * 16 + sequence).unwrap();
         let commit = Commit {
-            index: INDEX,
             sequence,
-            previous: [0; 32],
             table,
             table_hash: [u8::try_from(table).unwrap(); 32],
-            epoch: 1,
-            principal: None,
-            grant: 1,
-            item_count: 0,
-            total_bytes: 0,
-            next_item: 1,
-            dimension: 0,
-            set_hash: [0; 32],
-            content_tag: None,
             operation: Operation::Grant,
-            inserted: 0,
-            updated: 0,
-            deleted: 0,
-            trace: Trace::None,
-            folded: 0,
-            fold: [0; 32],
-            time: 0,
+            ..Commit::first_for_tests(INDEX)
         };
         Head { commit, hash: [tag; 32] }
     }

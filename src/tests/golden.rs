@@ -13,6 +13,7 @@ mod nodes;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::commit::fold::Fold;
 use crate::commit::{self, Commit, Operation};
 use crate::config::IndexConfig;
 use crate::crypto::kdf::{self, Names, Place, Prk, Purpose, ReadSecret, Signed};
@@ -113,6 +114,7 @@ fn golden_vectors_hold() {
     put_wraps(&mut lines, &inputs);
     let table_hash = put_table(&mut lines, &inputs);
     put_commit(&mut lines, &inputs, table_hash);
+    put_fold(&mut lines, &inputs);
     let item = put_item(&mut lines, &inputs);
     put_set_hash(&mut lines, &inputs, &item);
     put_plain_records(&mut lines, &inputs);
@@ -213,8 +215,10 @@ fn put_derivations(lines: &mut Lines, inputs: &Inputs) {
     lines.put("pseudonym", pseudonym);
     lines.put("name_place", kdf::name_place(&ramp(0x05), INDEX_NAME));
 
-    lines.section("The hashes of the three bytes `abc` as a commit and as a table body.");
+    lines
+        .section("The hashes of the three bytes `abc` as a commit, as a fold and as a table body.");
     lines.put("commit_hash.abc", Signed::Commit.hash(b"abc"));
+    lines.put("fold_hash.abc", kdf::fold_hash(b"abc"));
     lines.put("table_hash.abc", Signed::Table.hash(b"abc"));
 }
 
@@ -333,6 +337,30 @@ fn put_commit(lines: &mut Lines, inputs: &Inputs, table_hash: [u8; 32]) {
     lines.put("commit.signature", signature);
     lines.put("commit.key", key::commit(inputs.index, 258));
     lines.put("commit.sealed", commit::seal_raw(&commit, &signature, &inputs.read, &ramp(0x05)));
+}
+
+fn put_fold(lines: &mut Lines, inputs: &Inputs) {
+    lines.section(
+        "A fold of seven commits: one create, two upserts, four deletes. Sealed under the salt\n\
+         0b..22.",
+    );
+    let fold = Fold {
+        index: inputs.index,
+        through: 7,
+        last: ramp(0x55),
+        item_count: 2,
+        total_bytes: 300,
+        inserted: 9,
+        updated: 1,
+        deleted: 7,
+        first_time: 1_600_000_000_000,
+        last_time: 1_650_000_000_000,
+        operations: [(Operation::Create, 1), (Operation::Upsert, 2), (Operation::Delete, 4)].into(),
+    };
+    lines.put("fold.body", fold.encode());
+    lines.put("fold.hash", fold.hash());
+    lines.put("fold.key", key::fold(inputs.index));
+    lines.put("fold.sealed", fold.seal(EPOCH, &inputs.read, &ramp(0x0b)));
 }
 
 /// Returns key and value of the item record, for the set hash.

@@ -151,6 +151,7 @@ fn an_old_database_opens_with_all_its_content() {
     let hits = texts.query(&[0.0, 0.0, -1.0]).top_k(2).run().unwrap();
     assert_eq!((hits[0].id.as_str(), hits[1].id.as_str()), ("d", "a"));
     assert_eq!(code(&texts.with_key(&user(2, 2)).count()), "wrong_key");
+    crate::history::agrees(&texts, 8);
 
     let halves = db.load_index(HALVES, root(ROOT)).unwrap();
     check_etag(&halves);

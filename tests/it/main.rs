@@ -15,6 +15,7 @@ mod cli;
 mod full_disk;
 mod golden_database;
 mod handles;
+mod history;
 mod items;
 #[cfg(unix)]
 mod kill;

@@ -3,8 +3,8 @@
 //! Ids are few, so that upserts replace, deletes hit and miss, and batches hold duplicates. Leaves hold
 //! eight items and branches four children, so that the tree grows and shrinks by levels. After every
 //! step the count, the size and the rule of the `ETag` are compared and the partition tree is
-//! verified, at the end everything is. Bulk writes and `optimize` run to their end or are stopped
-//! at one of their commits.
+//! verified, at the end everything is, the history included. Bulk writes and `optimize` run to
+//! their end or are stopped at one of their commits.
 //! Most histories run in memory; those on disk close and open the database in between. Reads go
 //! through users while they have the right, and must fail with the right code when they do not.
 
@@ -22,6 +22,7 @@ use sealvec::{
 };
 use serde_json::{Value, json};
 
+use crate::history;
 use crate::support::{NAME, ROOT, code, index_key, root, small, user, user_id, user_key};
 
 const IDS: u8 = 60;
@@ -118,6 +119,8 @@ struct World {
     items: BTreeMap<String, Expected>,
     users: BTreeMap<u8, Permissions>,
     etag: ETag,
+    /// Commits that the calls must have made.
+    commits: u64,
 }
 
 /// Ids of different lengths.
@@ -152,7 +155,9 @@ impl World {
             Some(directory) => Database::open(directory.path().join("db"), options()).unwrap(),
             None => Database::in_memory_with(options()).unwrap(),
         };
-        let index = db.create_index(NAME, &index_key(ROOT), IndexConfig::new(metric)).unwrap();
+        // So few that the longer histories fold.
+        let config = IndexConfig::new(metric).retention(16);
+        let index = db.create_index(NAME, &index_key(ROOT), config).unwrap();
         let etag = index.with_key(&root(ROOT)).describe().unwrap().etag;
         let mut world = Self {
             db: Some(db),
@@ -163,6 +168,7 @@ impl World {
             items: BTreeMap::new(),
             users: BTreeMap::new(),
             etag,
+            commits: 1,
         };
         world.load();
         world
@@ -287,10 +293,12 @@ impl World {
                 };
                 self.index().grant(user_id(*user), &user_key(*user + 1), rights).unwrap();
                 self.users.insert(*user, rights);
+                self.commits += 1;
             }
             Step::Revoke(user) => {
                 let had = self.index().revoke(user_id(*user)).unwrap();
                 assert_eq!(had, self.users.remove(user).is_some());
+                self.commits += u64::from(had);
             }
             Step::Reopen => self.reopen(),
             Step::Flush => self.db.as_ref().unwrap().flush().unwrap(),
@@ -303,6 +311,11 @@ impl World {
         let found = self.index().describe().unwrap();
         assert_eq!(found.etag != self.etag, items_changed, "{step:?}");
         self.etag = found.etag;
+        // What makes as many commits as it takes has checked them itself.
+        self.commits += match step {
+            Step::Bulk(..) | Step::Optimize(_) => found.version.sequence - self.commits,
+            _ => u64::from(items_changed),
+        };
         assert_eq!((found.item_count, found.total_size_bytes), self.size());
         let tree = self.index().verify_tree().unwrap_or_else(|error| panic!("{step:?}: {error}"));
         assert_eq!((tree.items, tree.oversized), (found.item_count, 0));
@@ -412,6 +425,7 @@ impl World {
         let users = self.index().users().unwrap();
         let users: Vec<_> = users.iter().map(|u| (u.id.as_bytes()[0], u.permissions)).collect();
         assert!(users.iter().copied().eq(self.users.iter().map(|(id, p)| (*id, *p))));
+        history::agrees(self.index(), self.commits);
         for id in 0..USERS {
             let (key, rights) = (user(id, id + 1), self.users.get(&id));
             let index = self.index().with_key(&key);

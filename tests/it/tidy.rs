@@ -24,7 +24,8 @@ fn layer(module: &str) -> Option<u32> {
         "cache" => 35,
         "handle" | "tree" => 40,
         "index" => 50,
-        "query" | "delete" | "users" | "database" | "verify" | "optimize" | "bench_support" => 60,
+        "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
+        | "bench_support" => 60,
         "lib" => 70,
         _ => return None,
     })
@@ -253,11 +254,12 @@ fn formats() -> BTreeMap<(String, String), String> {
 }
 
 /// What docs/format.md calls them.
-const FORMATS: [(&str, &str, &str); 12] = [
+const FORMATS: [(&str, &str, &str); 13] = [
     ("src/database.rs", "FORMAT", "database record"),
     ("src/database.rs", "NAME_FORMAT", "name record"),
     ("src/commit.rs", "FORMAT", "commit"),
     ("src/commit.rs", "HEAD_FORMAT", "head record"),
+    ("src/commit/fold.rs", "FORMAT", "fold"),
     ("src/commit.rs", "SET_FORMAT", "set-hash record"),
     ("src/keyring/table.rs", "FORMAT", "grant table"),
     ("src/keyring/roster.rs", "FORMAT", "roster record"),

@@ -187,6 +187,7 @@ def main():
         check(f"single_use.{purpose}", single_use(purpose, at, SALT))
     check("cursor_key", expand(READ_SECRET, label("cursor") + INDEX + SALT, 32))
     check("commit_hash.abc", hashlib.sha256(label("commit-hash") + b"abc").digest())
+    check("fold_hash.abc", hashlib.sha256(label("fold-hash") + b"abc").digest())
     check("table_hash.abc", hashlib.sha256(label("table-hash") + b"abc").digest())
 
     # Wraps and roster: header | salt | commitment | sealed.
@@ -246,6 +247,18 @@ def main():
     at = place(0x11, bytes(8) + u64(258), 258, form=3)
     assert stored[:37] == u8(3) + u32(2) + u64(258) + salt
     assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
+
+    # Fold.
+    body = u8(1) + INDEX + u64(7) + ramp(0x55, 32) + u64(2) + u64(300)
+    body += u64(9) + u64(1) + u64(7) + u64(1_600_000_000_000) + u64(1_650_000_000_000)
+    body += u8(3) + u8(1) + u64(1) + u8(2) + u64(2) + u8(4) + u64(4)
+    check("fold.body", body)
+    check("fold.hash", hashlib.sha256(label("fold-hash") + body).digest())
+    check("fold.key", key(0x16))
+    stored, salt = given("fold.sealed"), ramp(0x0B, 24)
+    at = place(0x16, bytes(8) + u64(7), 7)
+    assert stored[:37] == u8(1) + u32(2) + u64(7) + salt
+    assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body
 
     # Item: payload values, then the record that names them.
     salt = ramp(0x06, 24)

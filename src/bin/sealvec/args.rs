@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Checks the search tree of an index against its items
     Verify(Verify),
+    /// Shows who changed how much, and when; no ids, no contents
+    History(History),
     /// Rebuilds the search tree of an index, part by part
     Optimize(Optimize),
     /// Lists the indexes that the key opens
@@ -102,6 +104,7 @@ impl Command {
             Self::List(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
             Self::Verify(args) => args.acting.user_id,
+            Self::History(args) => args.acting.user_id,
             Self::Optimize(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
             Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
@@ -282,6 +285,27 @@ pub(crate) struct Verify {
     /// The name of the index
     pub(crate) name: String,
     /// How the report is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::HISTORY)]
+pub(crate) struct History {
+    /// The name of the index
+    pub(crate) name: String,
+    /// The oldest commit to show, by its number
+    #[arg(long, value_name = "N")]
+    pub(crate) from: Option<u64>,
+    /// The newest commit to show
+    #[arg(long, value_name = "N")]
+    pub(crate) to: Option<u64>,
+    /// How many commits; all if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// How the answer is written
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Format,
     #[command(flatten)]

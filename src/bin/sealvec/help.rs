@@ -109,6 +109,20 @@ built them under other limits.
 Example:
   sealvec --db db --key-file index.key verify notes --output json";
 
+pub(crate) const HISTORY: &str = "\
+One line a commit, newest first: its number, when it was made (by the clock of who made it), what it
+did, how many items it inserted (+), updated (~) and deleted (-), how many there were then, who made
+it, and the trace id that came with the call. Commits beyond the retention of the index come last,
+in one line, as sums; with json as {\"folded\":{...}}.
+
+Every commit is checked: that it follows the one before, and that who it names signed it with a key
+that was valid then. Exit code 6 says that one does not; what was printed before that is verified.
+It needs the read right.
+
+Examples:
+  sealvec --db db --key-file index.key history notes
+  sealvec --db db --key-file index.key history notes --from 100 --limit 20 --output json";
+
 pub(crate) const OPTIMIZE: &str = "\
 Worth its time after many writes, most of all after many deletes: queries then find more and read
 less. Each part is a commit of its own; an interrupted run is continued by running it again, and one

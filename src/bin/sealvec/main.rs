@@ -11,6 +11,7 @@ mod commands;
 mod export;
 mod failure;
 mod help;
+mod history;
 mod import;
 mod items;
 mod jsonl;

@@ -305,7 +305,9 @@ fn a_vector_of_another_dimension_is_refused() {
 fn a_count_at_its_end_is_refused_by_the_next_insert() {
     let world = World::new();
     let writer = world.session(Writer);
-    let next = Commit { item_count: u64::MAX, ..world.next(&writer) };
+    let next = world.next(&writer);
+    let inserted = u64::MAX - next.item_count;
+    let next = Commit { inserted, item_count: u64::MAX, ..next };
     world.sign_head(&writer, &next, writer.writer.as_ref().unwrap());
     let index = world.warm.load_index(NAME, Root.context()).unwrap();
     let refused = index.upsert(&[Item::new("one too many", [1.0, 1.0])]);

@@ -173,21 +173,26 @@ fn self_made_root(raise_number: bool, rights: Permissions) {
     let (root, writer) = (KeyPair::random().unwrap(), KeyPair::random().unwrap());
     let number = session.table.number + if raise_number { 1000 } else { 0 };
     let locator = session.prk.locator();
-    let table = Table {
-        number,
-        principals: vec![Principal {
-            user: Some(Reader.id()),
-            locator,
-            permissions: rights,
-            grant: 77,
-            writer: Some(*writer.public()),
-            first: 0,
-            last: u64::MAX,
-        }],
-        ..session.table.clone()
+    let principal = |user, permissions| Principal {
+        user,
+        locator,
+        permissions,
+        grant: 77,
+        writer: Some(*writer.public()),
+        first: 0,
+        last: u64::MAX,
     };
+    let principals = vec![principal(None, Permissions::ROOT), principal(Some(Reader.id()), rights)];
+    let table = Table { number, principals, ..session.table.clone() };
+    // A new table comes by the root, on a commit under the one before; she makes that too.
+    let mut before = session.head.commit.clone();
+    before.table = number - 1;
     let mut next = world.next(&session);
-    (next.table, next.table_hash, next.grant) = (number, table.hash(), 77);
+    next.previous = Signed::Commit.hash(&before.encode());
+    (next.operation, next.content_tag) = (Operation::Grant, Some(next.previous));
+    (next.principal, next.grant) = (None, 77);
+    (next.table, next.table_hash) = (number, table.hash());
+    world.put_head(&session, &before, &[0; SIGNATURE]);
     world.put_table(&table, &session, &root.sign(Signed::Table, &table.encode()).unwrap());
     world.sign_head(&session, &next, &writer);
     let epochs = session.secrets.epochs.iter();

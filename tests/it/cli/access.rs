@@ -232,6 +232,9 @@ fn a_command_line_that_is_not_one() {
         "list notes --limit 0",
         "list notes --cursor xyz",
         "list notes --cursor 00",
+        "history notes --limit 0",
+        "history notes --from 3 --to 2",
+        "history notes --from -1",
         "import notes --vectors notes.npy --top-k 1",
         "--block-cache lots stats notes",
         "--threads 5000 stats notes",
@@ -245,7 +248,7 @@ fn a_command_line_that_is_not_one() {
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
     let commands = [
         "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify",
-        "optimize", "drop",
+        "history", "optimize", "drop",
     ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric, Options};
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, Cli, npy, npy_with};
@@ -116,6 +117,73 @@ fn stats_say_what_the_index_is() {
     assert_ne!(stats["etag"], empty["etag"]);
     let text = cli.owner("stats notes").ok();
     assert!(text.contains("items          1\n"), "{text}");
+}
+
+#[test]
+fn history_shows_who_did_what_newest_first() {
+    let cli = Cli::with_notes();
+    cli.run("keygen --out alice.key").ok();
+    let grant = format!("users grant notes --user-id {ALICE} --user-key-file alice.key");
+    cli.owner(&format!("{grant} --permissions read,write")).ok();
+    cli.user(ALICE, "alice.key", "delete notes a").ok();
+    let lines = cli.owner("history notes --output json").lines();
+    let operations: Vec<&str> =
+        lines.iter().map(|line| line["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations[..2], ["delete", "grant"]);
+    assert_eq!(operations.last(), Some(&"create"));
+    let stats = cli.owner("stats notes --output json").json();
+    let latest = json!({
+        "sequence": lines.len(), "operation": "delete", "principal": ALICE, "grant_table": 2,
+        "inserted": 0, "updated": 0, "deleted": 1, "item_count": 2, "trace": null,
+        "total_size_bytes": stats["total_size_bytes"], "etag": stats["etag"],
+        "time_ms": lines[0]["time_ms"], "hash": lines[0]["hash"],
+    });
+    assert_eq!(lines[0], latest);
+    assert_eq!(lines[1]["principal"], "root");
+    let token = stats["version_token"].as_str().unwrap();
+    assert!(token.contains(lines[0]["hash"].as_str().unwrap()));
+
+    let alice = |line: &str| cli.user(ALICE, "alice.key", line);
+    assert_eq!(alice("history notes --limit 1 --output json").json(), latest);
+    let part = alice("history notes --from 2 --to 2 --output json").json();
+    assert_eq!(part["sequence"], 2);
+    assert_eq!(alice("history notes --from 900").ok(), "");
+    let text = alice("history notes --limit 1").ok();
+    assert!(text.contains("delete") && text.contains("+0 ~0 -1") && text.contains(ALICE), "{text}");
+    assert!(!cli.owner("history notes").ok().contains("text"), "no contents");
+
+    cli.run("keygen --out bob.key").ok();
+    let grant = format!("users grant notes --user-id {BOB} --user-key-file bob.key");
+    cli.owner(&format!("{grant} --permissions write")).ok();
+    cli.user(BOB, "bob.key", "history notes").fails(3);
+}
+
+#[test]
+fn a_folded_history_ends_in_its_sums() {
+    let cli = Cli::new();
+    cli.write("index.key", "07".repeat(32));
+    let key = || IndexKey::from_bytes(&[7; 32]).unwrap();
+    let db = Database::open(cli.path("db"), Options::new()).unwrap();
+    let config = IndexConfig::new(Metric::Cosine).retention(16);
+    db.create_index("notes", &key(), config).unwrap();
+    let index = db.load_index("notes", KeyContext::root(key())).unwrap();
+    for _ in 0..31 {
+        index.upsert(&[Item::new("a", [1.0, 0.0])]).unwrap();
+    }
+    db.close().unwrap();
+    let lines = cli.owner("history notes --output json").lines();
+    assert_eq!((lines.len(), &lines[15]["sequence"]), (17, &json!(17)));
+    let folded = &lines[16]["folded"];
+    assert_eq!(folded["operations"], json!({"create": 1, "upsert": 15}));
+    assert_eq!((&folded["through"], &folded["inserted"]), (&json!(16), &json!(1)));
+    assert_eq!((&folded["updated"], &folded["item_count"]), (&json!(14), &json!(1)));
+    assert_eq!(folded["hash"].as_str().unwrap().len(), 64);
+    let text = cli.owner("history notes").ok();
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("1 to 16, folded: 1 create, 15 upsert; +1 ~14 -0"), "{last}");
+    // Sums of what was not asked for are not shown.
+    assert_eq!(cli.owner("history notes --limit 16 --output json").lines().len(), 16);
+    assert_eq!(cli.owner("history notes --from 17 --output json").lines().len(), 16);
 }
 
 #[test]
