@@ -10,8 +10,8 @@
 //! 2. Collect the changes in a [`Draft`]; each change of a signed family moves the set hash.
 //!    Nothing changed.
 //! 3. Fold the oldest commits, if it is time (`fold`). Nothing changed.
-//! 4. Seal and sign the next commit; put it, the set-hash state and the head into the batch.
-//!    Nothing changed.
+//! 4. Seal and sign the next commit; put it, the set-hash state and the head into the batch, and
+//!    what is owed a purge if records were replaced or deleted. Nothing changed.
 //! 5. The engine applies the batch if the head is still the one of step 1. All of it, or nothing.
 //!
 //! Cost: one signature (about 25 us), 2 KiB of set-hash state, and the engine's write.
@@ -33,6 +33,7 @@ use crate::crypto::sign::{KeyPair, SIGNATURE};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, IndexId, Trace, UserId, VersionToken};
 use crate::store::key::{self, Kind};
+use crate::store::owed::{Debt, Owed, Parts};
 use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
@@ -322,11 +323,12 @@ pub(crate) fn head_sequence(stored: &[u8]) -> Result<u64> {
 pub(crate) struct Changes {
     changes: Vec<Change>,
     delta: SetHash,
+    owes: Parts,
 }
 
 impl Changes {
     pub(crate) const fn new() -> Self {
-        Self { changes: Vec::new(), delta: SetHash::empty() }
+        Self { changes: Vec::new(), delta: SetHash::empty(), owes: Parts::NONE }
     }
 
     /// Puts a record. `old` is what the key holds now; it matters in the signed families only.
@@ -343,6 +345,7 @@ impl Changes {
         if signed(family) {
             self.forget(&key, old);
         }
+        self.owes = self.owes.with(Parts::of_deleted(family, &key));
         self.changes.push(Change::Delete(family, key));
     }
 
@@ -350,11 +353,13 @@ impl Changes {
     pub(crate) fn append(&mut self, mut other: Self) {
         self.changes.append(&mut other.changes);
         self.delta.merge(&other.delta);
+        self.owes = self.owes.with(other.owes);
     }
 
     fn forget(&mut self, key: &[u8], old: Option<&[u8]>) {
         if let Some(old) = old {
             self.delta.remove(&Element::new(key, old));
+            self.owes = self.owes.with(Parts::RECORDS);
         }
     }
 }
@@ -369,12 +374,13 @@ const fn signed(family: Family) -> bool {
 pub(crate) struct Draft {
     pub(crate) changes: Changes,
     set: SetHash,
+    owed: Owed,
 }
 
 impl Draft {
     /// The draft of an index's first commit.
     pub(crate) const fn first() -> Self {
-        Self { changes: Changes::new(), set: SetHash::empty() }
+        Self { changes: Changes::new(), set: SetHash::empty(), owed: Owed::NOTHING }
     }
 
     /// Begins on top of `head`, with its set-hash state.
@@ -386,7 +392,7 @@ impl Draft {
         let stored = stored.ok_or_else(|| damaged.clone())?;
         let set = SET.read(&stored, |reader| SetHash::from_bytes(reader.rest()))?;
         let set = (set.digest() == head.commit.set_hash).then_some(set).ok_or(damaged)?;
-        Ok(Self { changes: Changes::new(), set })
+        Ok(Self { changes: Changes::new(), set, owed: read_owed(snapshot, head.commit.index)? })
     }
 
     /// Begins with the set hash of what is stored, whatever the state says: where something was
@@ -399,7 +405,7 @@ impl Draft {
                 ControlFlow::Continue(())
             })?;
         }
-        Ok(Self { changes: Changes::new(), set })
+        Ok(Self { changes: Changes::new(), set, owed: read_owed(snapshot, index)? })
     }
 
     /// The digest of the set without this draft's changes.
@@ -417,7 +423,7 @@ impl Draft {
         signer: &KeyPair,
         secret: &ReadSecret,
     ) -> Result<(Batch, Head)> {
-        let Self { changes: Changes { changes, delta }, mut set } = self;
+        let Self { changes: Changes { changes, delta, owes }, mut set, mut owed } = self;
         set.merge(&delta);
         commit.set_hash = set.digest();
         let (index, sequence) = (commit.index, commit.sequence);
@@ -430,9 +436,20 @@ impl Draft {
         batch.put(Family::Catalog, key::commit(index, sequence), stored);
         batch.put(Family::Catalog, key::set_hash(index), set_value(&set));
         batch.put(Family::Catalog, key::head(index), head_value(sequence));
+        if !owes.is_none() {
+            let at_once = commit.operation == Operation::Revoke;
+            owed.add(owes, Debt { since: commit.time, last: sequence, at_once });
+            batch.put(Family::Catalog, key::purge_owed(index), owed.encode());
+        }
         batch.expect = Some(Expect { key: key::head(index), value: expected });
         Ok((batch, Head { commit, hash }))
     }
+}
+
+/// What the index is owed so far.
+pub(crate) fn read_owed(snapshot: &dyn Snapshot, index: IndexId) -> Result<Owed> {
+    let stored = snapshot.get(Family::Catalog, &key::purge_owed(index))?;
+    Ok(Owed::read(stored.as_deref()))
 }
 
 /// Milliseconds since 1970; 0 on a clock before that.

@@ -1,5 +1,7 @@
 //! What an index is made with, and how a database is opened.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::store::Durability;
 use crate::vector::{Metric, Precision};
@@ -102,6 +104,7 @@ pub struct Options {
     pub(crate) block_cache: usize,
     pub(crate) plaintext_cache: usize,
     pub(crate) durability: Durability,
+    pub(crate) purge_after: Option<Duration>,
     pub(crate) max_contents: usize,
     pub(crate) max_metadata: usize,
     pub(crate) max_value: usize,
@@ -118,6 +121,7 @@ impl Options {
             block_cache: 256 << 20,
             plaintext_cache: 0,
             durability: Durability::Synced,
+            purge_after: None,
             max_contents: 16 << 20,
             max_metadata: 64 << 10,
             max_value: 64 << 10,
@@ -158,6 +162,19 @@ impl Options {
     /// When writes return, unless a handle says otherwise. Default = [`Durability::Synced`].
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// How long what was deleted, overwritten or taken back may stay in the files. Default: no
+    /// bound; then only [`purge`](crate::Index::purge) and its like remove it.
+    ///
+    /// With a bound, opening purges what is due, and while the database is open a thread of its own
+    /// purges each index that is owed it for so long. It needs no key, waits a minute for calls
+    /// that still read old data, and tries again while they do. The bound is for the start of a
+    /// purge; it takes time of its own, and none is made while the database is not open. Ignored
+    /// by databases that are open read-only.
+    pub const fn purge_after(mut self, bound: Duration) -> Self {
+        self.purge_after = Some(bound);
         self
     }
 

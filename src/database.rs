@@ -4,25 +4,26 @@
 //! writes at a time; a [`Database`] is cheap to clone and safe from any thread, and is meant to
 //! stay open for the life of the process, however often indexes are opened.
 
+mod first;
+
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use crate::codec::{Format, Reader, Writer};
-use crate::commit::{self, Commit, Draft, Operation};
+use crate::commit;
 use crate::config::{IndexConfig, Options};
-use crate::crypto::kdf::{self, Prk, ReadSecret};
-use crate::crypto::sign::KeyPair;
+use crate::crypto::kdf;
 use crate::crypto::{IndexKey, KeyContext, random};
 use crate::error::{Error, Fault, Result};
 use crate::handle::{self, Shared};
-use crate::id::{IndexId, Permissions, Trace};
+use crate::id::IndexId;
 use crate::index::{Index, name_fault};
-use crate::keyring::table::{Principal, Table};
-use crate::keyring::{self, AnyKey, Capability, RootKey, View, Wraps};
+use crate::keyring::{self, AnyKey, Capability, RootKey, View};
+use crate::purge::{self, PurgeReceipt, checkpoints, keeper};
 use crate::store::memory::Memory;
-use crate::store::record::Epochs;
+use crate::store::owed::{Debt, Owed, Parts};
 #[cfg(feature = "rocksdb")]
 use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot, key};
@@ -144,7 +145,9 @@ impl Database {
             Some(db_salt) => db_salt,
             None => write_record(&*engine)?,
         };
-        Ok(Self { shared: Arc::new(Shared::new(engine, handle::Access::Write, db_salt, options)?) })
+        let shared = Arc::new(Shared::new(engine, handle::Access::Write, db_salt, options)?);
+        keeper::start(&shared)?;
+        Ok(Self { shared })
     }
 
     /// Makes an index. The key is not kept: the handle that comes back has none bound.
@@ -170,7 +173,7 @@ impl Database {
             return Err(Error::AlreadyExists);
         }
         let id = IndexId(random()?);
-        let (mut batch, sequence) = first_batch(id, name, index_key, config, engine.limits())?;
+        let (mut batch, sequence) = first::batch(id, name, index_key, config, engine.limits())?;
         batch.put(Family::Catalog, name_key.clone(), encode_name(id));
         batch.expect = Some(Expect { key: name_key, value: None });
         match self.shared.commit(&*engine, id, sequence, batch, Durability::Synced) {
@@ -258,25 +261,29 @@ impl Database {
     /// Steps, and what a crash after each leaves:
     /// 1. One batch removes the name and every record. Before it: the index, whole. After it: no
     ///    index, here and after a restart.
-    /// 2. The storage engine rewrites what is left of those records in its files. A crash in it
-    ///    leaves ciphertext that only the index key opens, until RocksDB compacts it.
+    /// 2. A purge of everything it was, which waits up to five seconds if running calls hold older
+    ///    data. The batch of step 1 says that it is owed: after a crash here the next open for
+    ///    writing does it, and needs no key.
     ///
     /// # Errors
     /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::PermissionDenied`];
-    /// [`Error::ReadOnly`]; [`Error::Io`], whose message says so if only step 2 failed.
+    /// [`Error::ReadOnly`]; [`Error::Io`]; [`Error::PurgeIncomplete`] if the index is deleted, but
+    /// files still hold some of its ciphertext.
     pub fn delete_index(&self, name: &str, caller: &KeyContext) -> Result<()> {
         let engine = self.shared.engine()?;
         let id = self.find(&*engine.snapshot(), name)?;
         let lock = self.shared.write_lock(id);
-        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = View::take(&*engine, &self.shared.trust);
         let root = RootKey::open(&snapshot, &self.shared.trust, id, name, Some(caller))?;
         let sequence = root.head.commit.sequence;
         drop(snapshot);
         let mut batch = Batch::default();
-        let name_key = self.name_key(name);
-        batch.delete(Family::Catalog, name_key.clone());
+        batch.delete(Family::Catalog, self.name_key(name));
         batch.changes.push(Change::DeletePrefix(id.0.to_vec()));
+        let mut owed = Owed::NOTHING;
+        owed.add(Parts::ALL, Debt { since: commit::now(), last: u64::MAX, at_once: true });
+        batch.put(Family::Catalog, key::purge_owed(id), owed.encode());
         batch.expect =
             Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
         engine.commit(batch, Durability::Synced)?;
@@ -284,9 +291,36 @@ impl Database {
         if let (Some(cache), Ok(secret)) = (&self.shared.cache, root.current_secret()) {
             cache.forget_all(secret.fingerprint(id));
         }
-        engine.purge(&[&id.0, &name_key]).map_err(|error| {
-            Error::Io(format!("the index is deleted, but its files were not rewritten: {error}"))
-        })
+        drop(held);
+        purge::conclude(&self.shared, id, Parts::ALL, "the index is deleted")
+    }
+
+    /// Purges everything that is owed a purge now, of every index and of those that were deleted.
+    /// Needs no key. The receipts are in no order; none if nothing is owed.
+    ///
+    /// Each commit that deletes, overwrites or takes something back leaves in its own batch a record
+    /// that a purge is owed, so none is forgotten, whoever was interrupted.
+    ///
+    /// # Errors
+    /// [`Error::PurgeIncomplete`] if a call that runs for more than a minute holds older data;
+    /// [`Error::ReadOnly`]; [`Error::NoSpace`]; [`Error::Io`]. What was not purged stays owed.
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// index.upsert(&[Item::new("a", [1.0, 0.0])])?;
+    /// index.delete(&["a"])?;
+    /// assert_eq!(db.purge_owed()?.len(), 1);
+    /// assert_eq!(db.purge_owed()?.len(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn purge_owed(&self) -> Result<Vec<PurgeReceipt>> {
+        purge::owed(&self.shared)
     }
 
     /// Makes every commit so far durable, whatever [`Durability`] it was made with.
@@ -316,13 +350,14 @@ impl Database {
 
     /// Writes a consistent copy of the database, as of now, into a directory that must not exist.
     /// Needs no key: the copy is as sealed as the original, and it is a copy of what was *deleted
-    /// but not yet compacted* too.
+    /// but not yet purged* too. So the database notes when and where it was made, and the receipts
+    /// of later purges name it until it is removed. (One that is open read-only can note nothing.)
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the directory exists or the database is in memory;
-    /// [`Error::Io`]; [`Error::NoSpace`].
+    /// [`Error::InvalidArgument`] if the directory exists, its path is not UTF-8 or longer than
+    /// 65,535 bytes, or the database is in memory; [`Error::Io`]; [`Error::NoSpace`].
     pub fn checkpoint(&self, directory: impl AsRef<Path>) -> Result<()> {
-        self.shared.engine()?.checkpoint(directory.as_ref())
+        checkpoints::make(&self.shared, directory.as_ref())
     }
 
     /// For measurements: the bytes that storage has written to logs and files, those of flushes and
@@ -397,75 +432,4 @@ fn write_record(engine: &dyn Engine) -> Result<[u8; 32]> {
     batch.expect = Some(Expect { key: key::database(), value: None });
     engine.commit(batch, Durability::Synced)?;
     Ok(db_salt)
-}
-
-/// Everything of a new index but its name record, and the sequence of its first commit.
-fn first_batch(
-    id: IndexId,
-    name: &str,
-    index_key: &IndexKey,
-    config: IndexConfig,
-    limits: Limits,
-) -> Result<(Batch, u64)> {
-    const EPOCH: u32 = 1;
-    const NUMBER: u64 = 1;
-    let prk = Prk::new(&kdf::root_prk(id, index_key));
-    let locator = prk.locator();
-    let signer = KeyPair::from_seed(prk.root_sign_seed());
-    let secrets = keyring::new_secrets(&signer, EPOCH)?;
-    let Wraps { records, writer } =
-        keyring::seal_wraps(&prk, id, locator, Permissions::ROOT, NUMBER, &secrets)?;
-    let writer = writer.ok_or(Error::Integrity(Fault::Wrap))?;
-    let table = Table {
-        index: id,
-        number: NUMBER,
-        name: name.to_owned(),
-        config,
-        epochs: vec![EPOCH],
-        principals: vec![Principal {
-            user: None,
-            locator,
-            permissions: Permissions::ROOT,
-            grant: NUMBER,
-            writer: Some(*writer.public()),
-            first: 1,
-            last: u64::MAX,
-        }],
-    };
-    let mut draft = Draft::first();
-    for (key, value) in records {
-        draft.changes.put(Family::Catalog, key, None, value);
-    }
-    let read_secret = |(epoch, secret): &(u32, _)| (*epoch, ReadSecret::new(secret));
-    let epochs = Epochs::new(secrets.epochs.iter().map(read_secret).collect());
-    for (key, value) in table.seal(&signer, &epochs, limits.value)? {
-        draft.changes.put(Family::Catalog, key, None, value);
-    }
-    let commit = Commit {
-        index: id,
-        sequence: 1,
-        previous: [0; 32],
-        table: NUMBER,
-        table_hash: table.hash(),
-        epoch: EPOCH,
-        principal: None,
-        grant: NUMBER,
-        item_count: 0,
-        total_bytes: 0,
-        next_item: 1,
-        dimension: 0,
-        set_hash: [0; 32],
-        content_tag: None,
-        operation: Operation::Create,
-        inserted: 0,
-        updated: 0,
-        deleted: 0,
-        trace: Trace::None,
-        folded: 0,
-        fold: [0; 32],
-        time: commit::now(),
-    };
-    let secret = epochs.get(EPOCH).ok_or(Error::Integrity(Fault::GrantTable))?;
-    let (batch, head) = draft.finish(commit, None, &writer, secret)?;
-    Ok((batch, head.commit.sequence))
 }

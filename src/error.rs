@@ -32,6 +32,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`Integrity`](Error::Integrity) | `integrity` | 500 | no |
 /// | [`UnsupportedFormat`](Error::UnsupportedFormat) | `unsupported_format` | 500 | no |
 /// | [`Io`](Error::Io) | `io` | 500 | no |
+/// | [`PurgeIncomplete`](Error::PurgeIncomplete) | `purge_incomplete` | 503 | no |
 /// | [`Busy`](Error::Busy) | `busy` | 503 | yes |
 /// | [`Closed`](Error::Closed) | `closed` | 503 | no |
 /// | [`NoSpace`](Error::NoSpace) | `no_space` | 507 | yes |
@@ -98,6 +99,10 @@ pub enum Error {
     /// the commit may be there, whole, after the database is opened again; never a part of it.
     #[error("storage failed: {0}")]
     Io(String),
+    /// The files still hold what was deleted, and the message says why. Whatever else the call does
+    /// is done. The purge stays owed: see [`purge_owed`](crate::Database::purge_owed).
+    #[error("{0}")]
+    PurgeIncomplete(String),
     /// The database is locked by another process.
     #[error("the database is in use by another process; one process writes at a time")]
     Busy,
@@ -134,6 +139,7 @@ impl Error {
             Self::Integrity(_) => "integrity",
             Self::UnsupportedFormat { .. } => "unsupported_format",
             Self::Io(_) => "io",
+            Self::PurgeIncomplete(_) => "purge_incomplete",
             Self::Busy => "busy",
             Self::Closed => "closed",
             Self::NoSpace => "no_space",
@@ -156,7 +162,7 @@ impl Error {
             Self::PreconditionFailed(_) | Self::Stale => 412,
             Self::TooLarge(_) => 413,
             Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
-            Self::Busy | Self::Closed => 503,
+            Self::PurgeIncomplete(_) | Self::Busy | Self::Closed => 503,
             Self::NoSpace => 507,
         }
     }

@@ -3,12 +3,14 @@
 //!
 //! Every operation takes [`Shared::engine`] once and holds it until it is done; closing waits for
 //! the operations that run and then takes the engine away, so that RocksDB's lock is free when
-//! `close` returns.
+//! `close` returns. The one thread of the database's own, if it has one, ends then too.
 
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rayon::ThreadPool;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -37,8 +39,35 @@ pub(crate) struct Shared {
     /// `None`: nothing decrypted is kept.
     pub(crate) cache: Option<Cache>,
     access: Access,
+    closing: Arc<Closing>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
     pub(crate) db_salt: [u8; 32],
     pub(crate) options: Options,
+}
+
+/// Whether the database is being closed.
+#[derive(Default)]
+pub(crate) struct Closing {
+    begun: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Closing {
+    pub(crate) fn begun(&self) -> bool {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits this long, or until closing begins; says whether it has.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(begun, time, |begun| !*begun);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn begin(&self) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_all();
+    }
 }
 
 impl Shared {
@@ -52,7 +81,7 @@ impl Shared {
             None
         } else {
             let threads = match options.threads {
-                0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+                0 => thread::available_parallelism().map_or(1, NonZero::get),
                 set => set,
             };
             let pool = rayon::ThreadPoolBuilder::new()
@@ -68,9 +97,23 @@ impl Shared {
             trust: Trust::default(),
             cache: Some(options.plaintext_cache).filter(|bytes| *bytes > 0).map(Cache::new),
             access,
+            closing: Arc::default(),
+            keeper: Mutex::default(),
             db_salt,
             options,
         })
+    }
+
+    pub(crate) const fn closing(&self) -> &Arc<Closing> {
+        &self.closing
+    }
+
+    /// Runs a thread that closing ends: it must do so soon after [`Closing`] says so.
+    pub(crate) fn keep(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = thread::Builder::new().name("sealvec-keeper".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| Error::Io(error.to_string()))?;
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// The engine, for the length of one operation. Never waits: whoever comes while `close` waits
@@ -86,11 +129,19 @@ impl Shared {
 
     /// Waits for running operations, flushes and drops the engine.
     pub(crate) fn close(&self) -> Result<()> {
+        self.closing.begin();
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         let result = engine.as_deref().map_or(Ok(()), Engine::flush);
         *engine = None;
         if let Some(cache) = &self.cache {
             cache.clear();
+        }
+        drop(engine);
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The keeper itself may be the one who lets go of the last handle.
+        if let Some(keeper) = keeper.filter(|keeper| keeper.thread().id() != thread::current().id())
+        {
+            let _ = keeper.join();
         }
         result
     }
@@ -129,6 +180,11 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the database is open for writing.
+    pub(crate) fn writes(&self) -> bool {
+        self.access == Access::Write
     }
 
     /// Whether a commit is known to have reached the disk. Who only reads does not know whether the

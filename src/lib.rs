@@ -70,6 +70,7 @@ mod id;
 mod index;
 mod keyring;
 mod optimize;
+mod purge;
 mod query;
 mod redact;
 mod store;
@@ -94,6 +95,7 @@ pub use index::{
     Item, Record, Update, UpsertReport, WriteReport,
 };
 pub use optimize::{OptimizeProgress, OptimizeReport};
+pub use purge::{Checkpoint, PurgeOptions, PurgeReceipt, PurgeScope};
 pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
 pub use store::Durability;
 pub use users::User;

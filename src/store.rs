@@ -9,6 +9,7 @@
 
 pub(crate) mod key;
 pub(crate) mod memory;
+pub(crate) mod owed;
 pub(crate) mod record;
 #[cfg(feature = "rocksdb")]
 pub(crate) mod rocksdb;
@@ -20,6 +21,7 @@ pub(crate) mod tampering;
 
 use std::ops::{ControlFlow, Deref};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::Result;
 
@@ -109,6 +111,25 @@ impl Change {
     }
 }
 
+/// What a purge goes over, and how long it waits.
+pub(crate) struct Purge<'a> {
+    pub(crate) prefixes: &'a [&'a [u8]],
+    pub(crate) families: &'a [Family],
+    /// How long it waits, all in all, for those who hold old values.
+    pub(crate) patience: Duration,
+    /// Asked while it waits: true ends it.
+    pub(crate) stop: &'a dyn Fn() -> bool,
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Purged {
+    /// Files that were there before and are gone.
+    pub(crate) files_removed: u64,
+    /// Bytes of the files that are there instead, in the families it went over.
+    pub(crate) bytes_rewritten: u64,
+}
+
 /// Called with each key and value of a scan, in key order.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
@@ -157,12 +178,20 @@ pub(crate) trait Engine: Send + Sync {
     /// Makes every commit so far durable.
     fn flush(&self) -> Result<()>;
 
-    /// Rewrites what is stored so that no file of the engine holds a value deleted or overwritten
-    /// under any of the prefixes, as far as no snapshot older than the call needs it.
-    fn purge(&self, prefixes: &[&[u8]]) -> Result<()>;
+    /// Rewrites what is stored so that no file of the engine holds a value that was deleted or
+    /// overwritten, before the call, under any of the prefixes in any of the families. Reading and
+    /// writing go on meanwhile.
+    ///
+    /// # Errors
+    /// `PurgeIncomplete` if somebody holds old values for longer than the call waits; `ReadOnly`,
+    /// `Closed` if told to stop, `NoSpace` or `Io`. What is done by then stays done.
+    fn purge(&self, purge: &Purge<'_>) -> Result<Purged>;
 
     /// Writes a copy of the store, as of now, into a directory that must not exist.
     fn checkpoint(&self, directory: &Path) -> Result<()>;
+
+    /// Where the files are, if there are any.
+    fn directory(&self) -> Option<&Path>;
 
     /// Bytes written to logs and files since the counting began, which is with the first call at
     /// the latest: only the difference of two calls means something.

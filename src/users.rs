@@ -8,7 +8,8 @@
 //!    writer key is not in it, so its holder can sign no further commit.
 //! 5. A commit by the root names the new table.
 //!
-//! A revocation is the same without 2 and 3, and the roster record goes.
+//! A revocation is the same without 2 and 3, and the roster record goes. After its batch it purges
+//! the catalog; the batch says that this is owed, so a crash in between leaves it to the next open.
 
 use crate::commit::{self, Draft, Operation};
 use crate::crypto::UserKey;
@@ -20,6 +21,8 @@ use crate::id::{Permissions, UserId};
 use crate::index::{Index, Outcome};
 use crate::keyring::table::{MAX_USERS, Principal, Table};
 use crate::keyring::{RootKey, Wraps, roster};
+use crate::purge;
+use crate::store::owed::Parts;
 use crate::store::{Family, Limits, Snapshot, key};
 
 /// A user and its rights.
@@ -114,10 +117,16 @@ impl Index<'_> {
     /// It acts on the user's next call, on handles that are open too. It does not reach copies of
     /// the files made before; docs/security.md says what does.
     ///
+    /// It ends with a purge of the wraps it removed, for which it waits up to five seconds if
+    /// running calls hold older data. A crash in between loses nothing: the next open for writing
+    /// does it.
+    ///
     /// # Errors
-    /// [`Error::PermissionDenied`] unless the caller holds the index key; and those of every call.
+    /// [`Error::PermissionDenied`] unless the caller holds the index key;
+    /// [`Error::PurgeIncomplete`] if the user has no rights any more, but files still hold its
+    /// wraps; and those of every call.
     pub fn revoke(&self, user: UserId) -> Result<bool> {
-        self.administer(|snapshot, root, limits| {
+        let revoked = self.administer(|snapshot, root, limits| {
             let mut table = successor(&root.table)?;
             let Some(old) = take(&mut table, user) else { return Ok(Outcome::Nothing(false)) };
             let next = root.head.next(Operation::Revoke, commit::now())?;
@@ -130,7 +139,11 @@ impl Index<'_> {
                 Outcome::Changed(draft, next, ()) => Outcome::Changed(draft, next, true),
                 Outcome::Nothing(()) => Outcome::Nothing(false),
             })
-        })
+        })?;
+        if revoked {
+            purge::conclude(self.shared(), self.id(), Parts::RIGHTS, "the rights are taken back")?;
+        }
+        Ok(revoked)
     }
 
     /// The users and their rights, sorted by id. Needs the index key.

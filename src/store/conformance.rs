@@ -12,9 +12,10 @@ use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use super::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot};
-use crate::error::Error;
+use super::{Batch, Change, Durability, Engine, Expect, Family, Limits, Purge, Purged, Snapshot};
+use crate::error::{Error, Result};
 
 const LIMITS: Limits = Limits { value: 12_345 };
 
@@ -91,6 +92,11 @@ fn scan(snapshot: &dyn Snapshot, family: Family, prefix: &[u8], from: &[u8]) -> 
 fn keys(engine: &dyn Engine, prefix: &[u8], from: &[u8]) -> Vec<Vec<u8>> {
     let pairs = scan(&*engine.snapshot(), Family::Catalog, prefix, from);
     pairs.into_iter().map(|(key, _)| key).collect()
+}
+
+/// Purges a prefix in every family.
+fn purge(engine: &dyn Engine, prefix: &[u8], patience: Duration) -> Result<Purged> {
+    engine.purge(&Purge { prefixes: &[prefix], families: &Family::ALL, patience, stop: &|| false })
 }
 
 /// Everything that is stored.
@@ -173,7 +179,7 @@ fn pinned_values_stay_what_they_were(engine: &dyn Engine) {
     commit(engine, (0..10).map(|n| put(f, &numbered(n), b"new")).collect());
     commit(engine, vec![Change::DeletePrefix(vec![7])]);
     engine.flush().unwrap();
-    engine.purge(&[&[7]]).unwrap();
+    drop(purge(engine, &[7], Duration::ZERO));
     let again = snapshot.multi_get_pinned(f, &asked).unwrap();
     for values in [&held, &again] {
         for (n, value) in (0u8..).zip(values) {
@@ -310,7 +316,7 @@ fn snapshots_do_not_see_later_commits(engine: &dyn Engine) {
     commit(engine, vec![put(c, &[7, 3], b"new"), delete(c, &[7, 4]), put(c, &[7, 77], b"new")]);
     let between = engine.snapshot();
     commit(engine, vec![Change::DeletePrefix(vec![7])]);
-    engine.purge(&[&[7]]).unwrap();
+    drop(purge(engine, &[7], Duration::ZERO));
 
     assert_eq!(scan(&*before, c, &[7], &[7]), seen);
     let asked: Vec<Vec<u8>> = vec![vec![7, 77], vec![7, 4], vec![7, 3]];
@@ -403,7 +409,7 @@ fn purge_and_flush_keep_what_is_live(engine: &dyn Engine) {
     let before = everything(engine);
     engine.flush().unwrap();
     for prefix in [&[0][..], &[1], &[0xff; 16], &[]] {
-        engine.purge(&[prefix]).unwrap();
+        purge(engine, prefix, Duration::from_secs(9)).unwrap();
         assert_eq!(everything(engine), before);
     }
 }

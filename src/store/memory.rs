@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
+use super::{
+    Batch, Change, Durability, Engine, Family, Limits, Purge, Purged, Snapshot, Value, Visit,
+};
 use crate::error::{Error, Result};
 
 type Map = BTreeMap<Vec<u8>, Arc<[u8]>>;
@@ -97,12 +99,17 @@ impl Engine for Memory {
         Ok(())
     }
 
-    fn purge(&self, _prefixes: &[&[u8]]) -> Result<()> {
-        Ok(())
+    /// There are no files, and what a snapshot shares goes with it.
+    fn purge(&self, _purge: &Purge<'_>) -> Result<Purged> {
+        Ok(Purged::default())
     }
 
     fn checkpoint(&self, _directory: &Path) -> Result<()> {
         Err(Error::invalid("an in-memory database has no files to checkpoint"))
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     fn bytes_written(&self) -> u64 {

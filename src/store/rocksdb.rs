@@ -1,4 +1,4 @@
-//! The RocksDB engine: the only file that names RocksDB.
+//! The RocksDB engine: with `rocksdb/purge.rs` the only file that names RocksDB.
 //!
 //! One handle per process; the directory is 0700 and locked by RocksDB, so a second process that
 //! wants to write gets `Busy`. Values are ciphertext: no compression, XXH3 block checksums, bloom
@@ -12,6 +12,8 @@
 //! Cost: a search per key read, a log record and a memtable insertion per change, and an fsync for
 //! a synced batch. `benches/price.rs` measures what the sealed index adds to that.
 
+mod purge;
+
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -22,12 +24,14 @@ use std::sync::{Mutex, PoisonError};
 use ::rocksdb::checkpoint::Checkpoint;
 use ::rocksdb::statistics::{StatsLevel, Ticker};
 use ::rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
-    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ChecksumType, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
+use super::{
+    Batch, Change, Durability, Engine, Family, Limits, Purge, Purged, Snapshot, Value, Visit,
+};
 use crate::error::{Error, Fault, Result};
 
 const LOCKS: usize = 64;
@@ -159,30 +163,8 @@ impl Engine for RocksDb {
         if self.read_only { Ok(()) } else { self.db.flush_wal(true).map_err(engine_error) }
     }
 
-    /// 1. Flush every family: no older write-ahead log is needed, and RocksDB removes it.
-    /// 2. Compact the ranges of every family to the bottom level, rewriting it even if RocksDB sees
-    ///    no need: tombstones and what they hide are gone.
-    ///
-    /// A crash at any point leaves the database as it was, with more or less of that done.
-    fn purge(&self, prefixes: &[&[u8]]) -> Result<()> {
-        if self.read_only {
-            return Err(Error::ReadOnly);
-        }
-        let families = Family::ALL.map(|family| self.family(family));
-        let families = families.into_iter().collect::<Result<Vec<_>>>()?;
-        let mut flush = FlushOptions::default();
-        flush.set_wait(true);
-        self.db.flush_cfs_opt(&families, &flush).map_err(engine_error)?;
-        let mut compact = CompactOptions::default();
-        compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        compact.set_exclusive_manual_compaction(false);
-        for prefix in prefixes {
-            let end = prefix_end(prefix);
-            for family in &families {
-                self.db.compact_range_cf_opt(family, Some(prefix), Some(&end), &compact);
-            }
-        }
-        Ok(())
+    fn purge(&self, purge: &Purge<'_>) -> Result<Purged> {
+        if self.read_only { Err(Error::ReadOnly) } else { self.purge_files(purge) }
     }
 
     fn checkpoint(&self, directory: &Path) -> Result<()> {
@@ -193,6 +175,10 @@ impl Engine for RocksDb {
             .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
             .map_err(engine_error)?;
         restrict(directory)
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(self.db.path())
     }
 
     /// Counting costs every read a little, so it begins when somebody first asks.

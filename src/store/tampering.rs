@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::memory::Memory;
-use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
+use super::{
+    Batch, Change, Durability, Engine, Family, Limits, Purge, Purged, Snapshot, Value, Visit,
+};
 use crate::config::{Options, Tuning};
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -22,18 +24,30 @@ pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 pub(crate) struct Tampering {
     memory: Arc<Memory>,
     failures: Arc<Mutex<Vec<Error>>>,
+    purge_failures: Arc<Mutex<Vec<Error>>>,
+    purges: Arc<Mutex<Vec<Vec<Family>>>>,
     reads: Arc<AtomicUsize>,
 }
 
 impl Tampering {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(Memory::new(Limits { value: 4 << 10 }));
-        Self { memory, failures: Arc::default(), reads: Arc::default() }
+        Self {
+            memory,
+            failures: Arc::default(),
+            purge_failures: Arc::default(),
+            purges: Arc::default(),
+            reads: Arc::default(),
+        }
     }
 
     /// A database on these bytes that has seen nothing yet: a process that just started.
     pub(crate) fn open(&self) -> Database {
-        Database::with_test_engine(Box::new(self.clone()), Options::new().threads(1)).unwrap()
+        self.open_with(Options::new().threads(1))
+    }
+
+    pub(crate) fn open_with(&self, options: Options) -> Database {
+        Database::with_test_engine(Box::new(self.clone()), options).unwrap()
     }
 
     /// As [`open`](Self::open), with leaves of eight items and four children a branch.
@@ -46,6 +60,16 @@ impl Tampering {
     /// The commits to come fail with these errors, last first, and apply nothing.
     pub(crate) fn fail_next(&self, errors: &[Error]) {
         self.failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    /// The purges to come fail with these errors, last first.
+    pub(crate) fn fail_next_purges(&self, errors: &[Error]) {
+        self.purge_failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    /// The families of every purge that was asked for since the last call.
+    pub(crate) fn purges(&self) -> Vec<Vec<Family>> {
+        std::mem::take(&mut *self.purges.lock().unwrap())
     }
 
     /// How often anything but the catalog was read through the engine.
@@ -113,8 +137,14 @@ impl Engine for Tampering {
         self.memory.flush()
     }
 
-    fn purge(&self, prefixes: &[&[u8]]) -> Result<()> {
-        self.memory.purge(prefixes)
+    fn purge(&self, purge: &Purge<'_>) -> Result<Purged> {
+        self.purges.lock().unwrap().push(purge.families.to_vec());
+        let failure = self.purge_failures.lock().unwrap().pop();
+        failure.map_or_else(|| self.memory.purge(purge), Err)
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     fn checkpoint(&self, directory: &Path) -> Result<()> {

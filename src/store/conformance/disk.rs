@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use super::{LIMITS, commit, delete, everything, expecting, put};
+use super::{LIMITS, commit, delete, everything, expecting, purge, put};
 use crate::error::{Error, Result};
 use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Family};
+
+const PATIENCE: Duration = Duration::from_secs(9);
 
 fn open(path: &Path, access: Access) -> Result<RocksDb> {
     RocksDb::open(path, access, 1 << 20, LIMITS)
@@ -51,7 +54,7 @@ fn flushes_and_compactions_count_as_written() {
     let before = engine.bytes_written();
     commit(&engine, vec![put(Family::Payload, b"key", &[1; 100_000])]);
     let logged = engine.bytes_written();
-    engine.purge(&[b"key"]).unwrap();
+    purge(&engine, b"key", PATIENCE).unwrap();
     let purged = engine.bytes_written();
     assert!((100_000..101_000).contains(&(logged - before)));
     assert!(purged - logged >= 200_000, "{logged} to {purged}");
@@ -71,7 +74,7 @@ fn read_only_refuses_every_write_and_needs_no_lock() {
     assert_eq!(reader.commit(plain, Durability::Synced), Err(Error::ReadOnly));
     let conditional = expecting(b"absent", None, change());
     assert_eq!(reader.commit(conditional, Durability::Synced), Err(Error::ReadOnly));
-    assert_eq!(reader.purge(&[&[1]]), Err(Error::ReadOnly));
+    assert_eq!(purge(&reader, &[1], PATIENCE), Err(Error::ReadOnly));
     assert_eq!(reader.flush(), Ok(()));
     commit(&writer, change());
     assert!(everything(&reader) == before, "what is written afterwards is not seen");
@@ -160,7 +163,7 @@ fn after_a_purge_no_file_holds_a_deleted_value() {
     let f = Family::Payload;
     commit(&engine, vec![put(f, &[1, 1], &deleted), put(f, &[1, 2], &overwritten)]);
     commit(&engine, vec![put(f, &[2, 1], &ranged), put(f, &[1, 3], &live)]);
-    engine.purge(&[&[1]]).unwrap();
+    purge(&engine, &[1], PATIENCE).unwrap();
     let held = |value: &[u8]| {
         let files =
             fs::read_dir(&path).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
@@ -171,8 +174,8 @@ fn after_a_purge_no_file_holds_a_deleted_value() {
     }
     commit(&engine, vec![delete(f, &[1, 1]), put(f, &[1, 2], b"")]);
     commit(&engine, vec![Change::DeletePrefix(vec![2])]);
-    engine.purge(&[&[1]]).unwrap();
-    engine.purge(&[&[2]]).unwrap();
+    purge(&engine, &[1], PATIENCE).unwrap();
+    purge(&engine, &[2], PATIENCE).unwrap();
     for value in [&deleted, &overwritten, &ranged] {
         assert_eq!(held(value), 0);
     }
