@@ -26,6 +26,7 @@ use crate::id::{Hex, IndexId, ItemNumber, NodeId, Permissions, Trace, UserId};
 use crate::keyring::roster;
 use crate::keyring::table::{Principal, Table};
 use crate::store::key::{self, Kind};
+use crate::store::owed::{Debt, Made, Owed, Parts};
 use crate::store::record::{Epochs, Field, ITEM, ItemRecord, PayloadCipher};
 use crate::vector::{self, Metric, Precision};
 
@@ -430,6 +431,18 @@ fn put_plain_records(lines: &mut Lines, inputs: &Inputs) {
     lines.put("name.record", database::encode_name(inputs.index));
     lines.put("database.key", key::database());
     lines.put("database.record", database::encode_record(&ramp(0x05)));
+    lines.section(
+        "What is owed a purge: records at once since 1000 by commit 258, payload since 2000 by commit\n\
+         259, wraps nothing. Checkpoint 3, made at 3000 in `/copy`.",
+    );
+    let mut owed = Owed::NOTHING;
+    owed.add(Parts::RECORDS, Debt { since: 1000, last: 258, at_once: true });
+    owed.add(Parts::PAYLOAD, Debt { since: 2000, last: 259, at_once: false });
+    lines.put("purge_owed.key", key::purge_owed(inputs.index));
+    lines.put("purge_owed.record", owed.encode());
+    let made = Made { time: 3000, path: "/copy".to_owned() };
+    lines.put("checkpoint.key", key::checkpoint_made(3));
+    lines.put("checkpoint.record", made.encode());
     lines.section("The keys of the user's wraps and roster record.");
     let locator = Prk::new(&inputs.user_prk).locator();
     lines.put("wrap.read.key", key::wrap(inputs.index, locator, Right::Read));

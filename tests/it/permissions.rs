@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use sealvec::{
     Database, Error, Include, Index, IndexConfig, Item, KeyContext, Metric, Needs, Permissions,
-    Result, Update,
+    PurgeOptions, PurgeScope, Result, Update,
 };
 
 use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
@@ -62,6 +62,7 @@ enum Operation {
     Update,
     Delete,
     Optimize,
+    Purge,
     Grant,
     Revoke,
     Users,
@@ -70,7 +71,7 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 21] = [
     Operation::Describe,
     Operation::Count,
     Operation::Get,
@@ -85,6 +86,7 @@ const OPERATIONS: [Operation; 20] = [
     Operation::Update,
     Operation::Delete,
     Operation::Optimize,
+    Operation::Purge,
     Operation::Grant,
     Operation::Revoke,
     Operation::Users,
@@ -113,7 +115,8 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::BulkUpsert
         | Operation::Update
         | Operation::Delete
-        | Operation::Optimize => [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey],
+        | Operation::Optimize
+        | Operation::Purge => [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey],
         Operation::Grant | Operation::Revoke | Operation::Users => {
             [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, MissingKey]
         }
@@ -136,7 +139,7 @@ const fn expected(operation: Operation, standing: Standing) -> Expected {
 }
 
 /// The methods that need no key: they answer from nothing that is sealed.
-const NEED_NO_KEY: [&str; 13] = [
+const NEED_NO_KEY: [&str; 14] = [
     "Database::bytes_written",
     "Database::checkpoint",
     "Database::close",
@@ -147,6 +150,7 @@ const NEED_NO_KEY: [&str; 13] = [
     "Database::open",
     "Database::open_index",
     "Database::open_read_only",
+    "Database::purge_owed",
     "Index::name",
     "Index::with_durability",
     "Index::with_key",
@@ -168,6 +172,7 @@ const fn method(operation: Operation) -> &'static str {
         Operation::Update => "Index::update",
         Operation::Delete => "Index::delete",
         Operation::Optimize => "Index::optimize",
+        Operation::Purge => "Index::purge",
         Operation::Grant => "Index::grant",
         Operation::Revoke => "Index::revoke",
         Operation::Users => "Index::users",
@@ -312,6 +317,7 @@ fn run(
         Operation::Update => index.update("a", Update::new().contents("x")).map(drop),
         Operation::Delete => index.delete(&["a"]).map(drop),
         Operation::Optimize => index.optimize(|_| ControlFlow::Continue(())).map(drop),
+        Operation::Purge => index.purge(PurgeScope::Records, PurgeOptions::new()).map(drop),
         Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ),
         Operation::Revoke => index.revoke(user_id(1)).map(drop),
         Operation::Users => index.users().map(drop),

@@ -7,8 +7,8 @@
 //! every bit of every record that answers depend on must be missed by at least one question.
 //! Writes are asked too: on a read-only database they do everything but the last step.
 //!
-//! What may go unnoticed is in [`idle`]: commits before the last two and superseded grant tables.
-//! They are history; no answer depends on them.
+//! What may go unnoticed is in [`idle`]: commits before the last two and superseded grant tables,
+//! which are history, and what is owed a purge, which nobody signs. No answer depends on them.
 
 mod heads;
 mod nodes;
@@ -37,6 +37,7 @@ const IDS: [&str; 5] = ["a", "b", "c", "d", "missing"];
 const ITEM: u8 = 0x20;
 const NODE: u8 = 0x30;
 const NAME_RECORD: u8 = 0x01;
+const PURGE_OWED: u8 = 0x02;
 const HEAD: u8 = 0x10;
 const COMMIT: u8 = 0x11;
 const TABLE: u8 = 0x12;
@@ -294,7 +295,7 @@ fn number(record: &Stored) -> u64 {
     u64::from_be_bytes(record.key[17..25].try_into().unwrap())
 }
 
-/// Commits before the last two, and superseded grant tables.
+/// Commits before the last two, superseded grant tables, and what is owed a purge.
 fn idle(record: &Stored, all: &[Stored]) -> bool {
     let same = |other: &&Stored| other.key[..17] == record.key[..17];
     let latest = all.iter().filter(same).map(|other| match other.kind() {
@@ -305,6 +306,7 @@ fn idle(record: &Stored, all: &[Stored]) -> bool {
     match record.kind() {
         COMMIT => number(record) + 1 < latest,
         TABLE => number(record) < latest,
+        PURGE_OWED => true,
         _ => false,
     }
 }

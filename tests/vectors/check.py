@@ -299,6 +299,13 @@ def main():
     check("database.key", bytes(17))
     check("database.record", b"sealvec" + u8(3) + db_salt)
 
+    owed = u8(0) + u64(0) + u64(0) + u8(2) + u64(1000) + u64(258) + u8(1) + u64(2000) + u64(259)
+    check("purge_owed.key", bytes(16) + u8(2) + INDEX)
+    check("purge_owed.record", u8(1) + owed)
+    path = b"/copy"
+    check("checkpoint.key", bytes(16) + u8(3) + u64(3))
+    check("checkpoint.record", u8(1) + u64(3000) + u16(len(path)) + path)
+
     nodes()
 
     left = sorted(set(FILE) - CHECKED)
