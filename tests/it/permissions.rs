@@ -55,6 +55,8 @@ enum Operation {
     QueryBatch,
     ListIds,
     ForEach,
+    History,
+    ForEachCommit,
     VerifyTree,
     Check,
     Upsert,
@@ -70,7 +72,7 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 22] = [
     Operation::Describe,
     Operation::Count,
     Operation::Get,
@@ -78,6 +80,8 @@ const OPERATIONS: [Operation; 20] = [
     Operation::QueryBatch,
     Operation::ListIds,
     Operation::ForEach,
+    Operation::History,
+    Operation::ForEachCommit,
     Operation::VerifyTree,
     Operation::Check,
     Operation::Upsert,
@@ -107,6 +111,8 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::QueryBatch
         | Operation::ListIds
         | Operation::ForEach
+        | Operation::History
+        | Operation::ForEachCommit
         | Operation::VerifyTree => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
         Operation::Check
         | Operation::Upsert
@@ -136,7 +142,7 @@ const fn expected(operation: Operation, standing: Standing) -> Expected {
 }
 
 /// The methods that need no key: they answer from nothing that is sealed.
-const NEED_NO_KEY: [&str; 13] = [
+const NEED_NO_KEY: [&str; 14] = [
     "Database::bytes_written",
     "Database::checkpoint",
     "Database::close",
@@ -150,6 +156,7 @@ const NEED_NO_KEY: [&str; 13] = [
     "Index::name",
     "Index::with_durability",
     "Index::with_key",
+    "Index::with_traceparent",
 ];
 
 const fn method(operation: Operation) -> &'static str {
@@ -161,6 +168,8 @@ const fn method(operation: Operation) -> &'static str {
         Operation::QueryBatch => "Index::query_batch",
         Operation::ListIds => "Index::list_ids",
         Operation::ForEach => "Index::for_each",
+        Operation::History => "Index::history",
+        Operation::ForEachCommit => "Index::for_each_commit",
         Operation::VerifyTree => "Index::verify_tree",
         Operation::Check => "Index::check",
         Operation::Upsert => "Index::upsert",
@@ -305,6 +314,10 @@ fn run(
         Operation::QueryBatch => index.query_batch([&vector[..]]).run().map(drop),
         Operation::ListIds => index.list_ids(10, None).map(drop),
         Operation::ForEach => index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop),
+        Operation::History => index.history(.., 10).map(drop),
+        Operation::ForEachCommit => {
+            index.for_each_commit(.., |_| ControlFlow::Continue(())).map(drop)
+        }
         Operation::VerifyTree => index.verify_tree().map(drop),
         Operation::Check => index.check(&[Item::new("c", vector)]),
         Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),
