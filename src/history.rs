@@ -129,11 +129,8 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn history(&self, range: impl RangeBounds<u64>, limit: usize) -> Result<Answer<History>> {
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {limit}")));
-        }
         let (mut commits, mut next) = (Vec::new(), None);
-        let answer = self.walk(range, limit as u64, |entry| {
+        let answer = self.walk(range, limit, |entry| {
             if commits.len() < limit {
                 commits.push(entry);
                 ControlFlow::Continue(())
@@ -176,19 +173,22 @@ impl Index<'_> {
         range: impl RangeBounds<u64>,
         mut visit: impl FnMut(&HistoryEntry) -> ControlFlow<()>,
     ) -> Result<Answer<Option<Folded>>> {
-        self.walk(range, CHUNK, |entry| visit(&entry))
+        self.walk(range, MAX_PAGE, |entry| visit(&entry))
     }
 
-    /// Verifies and visits; `wanted` is about how many will be, so that no more are verified.
+    /// Verifies and visits; the caller stops after `wanted`, so not many more are verified.
     fn walk(
         &self,
         range: impl RangeBounds<u64>,
-        wanted: u64,
+        wanted: usize,
         mut visit: impl FnMut(HistoryEntry) -> ControlFlow<()>,
     ) -> Result<Answer<Option<Folded>>> {
         let (low, high) = bounds(&range);
-        let chunk = wanted.saturating_add(1).min(CHUNK);
+        let chunk = CHUNK.min(wanted.saturating_add(1) as u64);
         self.read(|snapshot, key: &ReadKey| {
+            if !(1..=MAX_PAGE).contains(&wanted) {
+                return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {wanted}")));
+            }
             let mut chain = key.chain(snapshot)?;
             let folded = summed(chain.fold());
             let mut at = key.head.commit.sequence;

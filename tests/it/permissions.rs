@@ -55,6 +55,8 @@ enum Operation {
     QueryBatch,
     ListIds,
     ForEach,
+    History,
+    ForEachCommit,
     VerifyTree,
     Check,
     Upsert,
@@ -71,7 +73,7 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 21] = [
+const OPERATIONS: [Operation; 23] = [
     Operation::Describe,
     Operation::Count,
     Operation::Get,
@@ -79,6 +81,8 @@ const OPERATIONS: [Operation; 21] = [
     Operation::QueryBatch,
     Operation::ListIds,
     Operation::ForEach,
+    Operation::History,
+    Operation::ForEachCommit,
     Operation::VerifyTree,
     Operation::Check,
     Operation::Upsert,
@@ -109,6 +113,8 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::QueryBatch
         | Operation::ListIds
         | Operation::ForEach
+        | Operation::History
+        | Operation::ForEachCommit
         | Operation::VerifyTree => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
         Operation::Check
         | Operation::Upsert
@@ -154,6 +160,7 @@ const NEED_NO_KEY: [&str; 14] = [
     "Index::name",
     "Index::with_durability",
     "Index::with_key",
+    "Index::with_traceparent",
 ];
 
 const fn method(operation: Operation) -> &'static str {
@@ -165,6 +172,8 @@ const fn method(operation: Operation) -> &'static str {
         Operation::QueryBatch => "Index::query_batch",
         Operation::ListIds => "Index::list_ids",
         Operation::ForEach => "Index::for_each",
+        Operation::History => "Index::history",
+        Operation::ForEachCommit => "Index::for_each_commit",
         Operation::VerifyTree => "Index::verify_tree",
         Operation::Check => "Index::check",
         Operation::Upsert => "Index::upsert",
@@ -310,6 +319,10 @@ fn run(
         Operation::QueryBatch => index.query_batch([&vector[..]]).run().map(drop),
         Operation::ListIds => index.list_ids(10, None).map(drop),
         Operation::ForEach => index.for_each(Include::ALL, |_| ControlFlow::Continue(())).map(drop),
+        Operation::History => index.history(.., 10).map(drop),
+        Operation::ForEachCommit => {
+            index.for_each_commit(.., |_| ControlFlow::Continue(())).map(drop)
+        }
         Operation::VerifyTree => index.verify_tree().map(drop),
         Operation::Check => index.check(&[Item::new("c", vector)]),
         Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),

@@ -137,6 +137,9 @@ fn a_fold_that_reaches_for_what_must_be_kept_is_refused_by_every_call() {
     world.everyone_works();
 }
 
+/// A way to break a chain, by name.
+type Break<'a> = (&'a str, Box<dyn Fn() + 'a>);
+
 /// The writer's own commit goes ahead, but nothing is folded over a break.
 #[test]
 fn a_broken_chain_is_not_laundered_by_folding_it() {
@@ -152,7 +155,6 @@ fn a_broken_chain_is_not_laundered_by_folding_it() {
         world.put_commit(&reader, &forged, &commit.signature);
         Signed::Commit.hash(&forged.encode())
     };
-    type Break<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let breaks: [Break<'_>; 4] = [
         ("missing", Box::new(|| world.store.delete(Family::Catalog, &at(folded + 9)))),
         ("no fold", Box::new(|| world.store.delete(Family::Catalog, &key::fold(world.index)))),

@@ -16,6 +16,7 @@ pub(super) fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> 
         ("query, probes", Needs::Read, index.query(&[1.0, 0.0]).probes(0).run().map(drop)),
         ("query_batch", Needs::Read, index.query_batch([&bad[..]]).run().map(drop)),
         ("list_ids", Needs::Read, index.list_ids(0, None).map(drop)),
+        ("history", Needs::Read, index.history(.., 0).map(drop)),
         ("check", Needs::Write, index.check(&[Item::new("", bad)])),
         ("upsert", Needs::Write, index.upsert(&[Item::new("", bad)]).map(drop)),
         ("bulk_upsert", Needs::Write, bulk(index, [Item::new("", bad)])),
