@@ -24,7 +24,7 @@ use ::rocksdb::statistics::{StatsLevel, Ticker};
 use ::rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
     ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    FlushOptions, LogLevel, MergeOperands, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{Batch, Change, Durability, Engine, Family, Limits, Snapshot, Value, Visit};
@@ -130,6 +130,9 @@ impl Engine for RocksDb {
         for change in &batch.changes {
             match change {
                 Change::Put(family, key, value) => write.put_cf(self.family(*family)?, key, value),
+                Change::Append(family, key, bytes) => {
+                    write.merge_cf(self.family(*family)?, key, bytes);
+                }
                 Change::Delete(family, key) => write.delete_cf(self.family(*family)?, key),
                 Change::DeletePrefix(prefix) => {
                     let end = prefix_end(prefix);
@@ -386,6 +389,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::None);
+    options.set_merge_operator_associative("sealvec.append", append);
     if family == Family::Items {
         // Most ids of an upsert are new: let the memtable say so without a search.
         options.set_memtable_prefix_bloom_ratio(0.02);
@@ -396,6 +400,16 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         Family::Catalog | Family::Items | Family::Attributes => 16 << 20,
     });
     options
+}
+
+/// What a merge operand stands for: its bytes after those before it.
+fn append(_key: &[u8], before: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let before = before.unwrap_or_default();
+    let length = before.len() + operands.iter().map(<[u8]>::len).sum::<usize>();
+    let mut value = Vec::with_capacity(length);
+    value.extend_from_slice(before);
+    operands.iter().for_each(|operand| value.extend_from_slice(operand));
+    Some(value)
 }
 
 /// The first key after every key that starts with `prefix`.
