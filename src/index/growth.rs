@@ -26,7 +26,7 @@ use crate::store::key::{self, Pseudonym};
 use crate::store::record::{
     DELTA, ITEM, ItemRecord, Sealing, Tail, node_parts, seal_delta, seal_node,
 };
-use crate::store::{Family, Limits, Snapshot};
+use crate::store::{Family, Limits, Snapshot, Value};
 use crate::tree::append::{self, Stub};
 use crate::tree::node::{Leaf, Node, Row};
 use crate::tree::plan::{Effects, Placed, Plan, Point};
@@ -38,7 +38,7 @@ const SHARE: usize = 16;
 /// Fewer nodes than this are not worth another thread.
 const FEW: usize = 16;
 /// Deltas a leaf has at most. Each costs a query that reads the leaf about a microsecond.
-const DELTAS: u16 = 8;
+const DELTAS: u16 = 4;
 /// The deltas of a leaf take at most this part of what it takes without them.
 const PART: usize = 4;
 
@@ -149,10 +149,10 @@ impl<'a> Growth<'a> {
     }
 
     /// The values that a node is stored in, for the set hash; none if it is new.
-    fn stored(&self, id: NodeId) -> Result<Vec<Vec<u8>>> {
+    fn stored(&self, id: NodeId) -> Result<Vec<Value<'_>>> {
         let Some(parts) = held(&self.nodes).get(&id).copied() else { return Ok(Vec::new()) };
         let keys: Vec<_> = (0..parts).map(|part| key::node(self.key.index, id, part)).collect();
-        let values = self.snapshot.multi_get(Family::Nodes, &keys)?;
+        let values = self.snapshot.multi_get_pinned(Family::Nodes, &keys)?;
         values.into_iter().collect::<Option<Vec<_>>>().ok_or(Error::Integrity(Fault::Node))
     }
 
@@ -160,7 +160,7 @@ impl<'a> Growth<'a> {
         &self,
         id: NodeId,
         node: Option<&Node>,
-        old: &[Vec<u8>],
+        old: &[Value<'_>],
         generation: u64,
         limits: Limits,
         changes: &mut Changes,
@@ -178,7 +178,7 @@ impl<'a> Growth<'a> {
         let mut parts = 0u32..;
         for (value, part) in values.into_iter().zip(parts.by_ref()) {
             let key = key::node(index, id, part);
-            changes.put(Family::Nodes, key, old.next().map(Vec::as_slice), value);
+            changes.put(Family::Nodes, key, old.next().map(|old| &**old), value);
         }
         // `zip` has taken one number too many only if the values ran out after it; it asks them
         // first.

@@ -367,6 +367,13 @@ impl<'a> Plan<'a> {
 
     /// Makes the radius in every parent cover what was added below it, from the leaves up.
     fn widen_radii(&mut self) -> Result<()> {
+        let grew = |(id, slot): (&NodeId, &Slot)| {
+            let branch = slot.node.as_ref().is_some_and(|node| node.level() > 0);
+            slot.dirty && (branch || self.grown.contains(id))
+        };
+        if !self.slots.iter().any(grew) {
+            return Ok(());
+        }
         let height = self.root()?.map_or(0, Node::level);
         for level in 0..height {
             for id in self.changed_nodes(|node| node.level() == level) {
