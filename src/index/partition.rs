@@ -100,7 +100,6 @@ pub(super) fn open_whole(key: &Session, id: NodeId, bytes: &[u8]) -> Result<Node
     let cipher = sealed.cipher(&key.epochs)?;
     let (mut codes, mut rows) = (Vec::new(), Vec::new());
     sealed.open_codes(&cipher, &mut codes)?;
-    fold(&mut codes).ok_or(Error::Integrity(Fault::Node))?;
     for part in 0..sealed.row_parts() {
         sealed.open_rows(&cipher, part, &mut rows)?;
     }

@@ -15,7 +15,7 @@
 //! the first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart
 //! from two items before any row is opened.
 
-use super::view::{EntriesView, HEADER, NodeView};
+use super::view::{EntriesView, HEADER, NodeView, folded};
 use crate::codec::{Reader, Writer};
 use crate::crypto::kdf::Salt;
 use crate::id::{ItemNumber, NodeId};
@@ -303,9 +303,11 @@ impl Node {
         Some((out.finish(), rows.finish()))
     }
 
+    /// From the two segments, with what was appended to them.
     pub(crate) fn decode(codes: &[u8], rows: &[u8]) -> Option<Self> {
+        let codes = folded(codes)?;
         let NodeView { parent, level, tag, span, firsts, centroid, entries } =
-            NodeView::decode(codes)?;
+            NodeView::decode(&codes)?;
         let centroid = centroid.to_rounded();
         match entries {
             EntriesView::Children(view) => {

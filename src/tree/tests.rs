@@ -229,7 +229,7 @@ impl Store {
 
     fn node(&self, id: NodeId) -> Node {
         let (codes, rows) = &self.nodes[&id];
-        Node::decode(&folded(codes), rows).unwrap()
+        Node::decode(codes, rows).unwrap()
     }
 
     fn leaves(&self) -> Vec<NodeId> {
@@ -301,7 +301,7 @@ impl Backing for Store {
             .map(|id| {
                 let stored = self.nodes.get(id);
                 let decode = |(codes, rows): &(Vec<u8>, Vec<u8>)| {
-                    Node::decode(&folded(codes), rows).ok_or_else(damaged)
+                    Node::decode(codes, rows).ok_or_else(damaged)
                 };
                 stored.map(decode).transpose()
             })

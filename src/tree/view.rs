@@ -3,6 +3,8 @@
 //!
 //! The layout is in `node`. A leaf that rows were appended to is [folded](fold) first.
 
+use std::borrow::Cow;
+
 use super::node::Entries;
 use crate::codec::Reader;
 use crate::id::NodeId;
@@ -163,19 +165,11 @@ const COUNTS: usize = 32;
 /// A block is `count u16 | firsts u16 | codes | add | rescale | error | row tags`; each array goes
 /// to the end of the leaf's own, from the last on.
 pub(crate) fn fold(plain: &mut Vec<u8>) -> Option<()> {
-    let (&level, &width) = (plain.first()?, plain.get(1)?);
-    let (Some(width), 0) = (Width::from_bits(width), level) else { return Some(()) };
-    let mut reader = Reader::new(plain.get(DIMENSION..)?);
-    let dimension = usize::from(reader.u16()?);
-    let (own, own_firsts) = (reader.u32()?, reader.u32()?);
-    let count = usize::try_from(own).ok()?;
-    let strides = [width.code_bytes(dimension), 4, 4, 4, 4];
-    let row: usize = strides.iter().sum();
-    let start = HEADER.checked_add(dimension)?;
-    let end = count.checked_mul(row)?.checked_add(start)?;
-    if plain.len() <= end {
+    let Some(Shape { strides, own, own_firsts, end }) = Shape::of_appended(plain)? else {
         return Some(());
-    }
+    };
+    let count = usize::try_from(own).ok()?;
+    let row: usize = strides.iter().sum();
     let tail = plain.split_off(end);
     let (mut blocks, mut added, mut firsts) = (Vec::new(), 0u32, 0u32);
     let mut reader = Reader::new(&tail);
@@ -203,6 +197,41 @@ pub(crate) fn fold(plain: &mut Vec<u8>) -> Option<()> {
     let header = plain.get_mut(COUNTS..)?.get_mut(..8)?;
     header.copy_from_slice(counts.map(u32::to_be_bytes).as_flattened());
     Some(())
+}
+
+/// As [`fold`], of a segment that stays as it is.
+pub(super) fn folded(plain: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if Shape::of_appended(plain)?.is_none() {
+        return Some(Cow::Borrowed(plain));
+    }
+    let mut plain = plain.to_vec();
+    fold(&mut plain)?;
+    Some(Cow::Owned(plain))
+}
+
+/// Where things are in the codes segment of a leaf that something was appended to.
+struct Shape {
+    /// Bytes of a row in each of the arrays.
+    strides: [usize; 5],
+    own: u32,
+    own_firsts: u32,
+    /// Where the leaf's own segment ends.
+    end: usize,
+}
+
+impl Shape {
+    #[expect(clippy::option_option, reason = "malformed and not appended to are two things")]
+    fn of_appended(plain: &[u8]) -> Option<Option<Self>> {
+        let (level, width) = (*plain.first()?, Width::from_bits(*plain.get(1)?));
+        let (Some(width), 0) = (width, level) else { return Some(None) };
+        let mut reader = Reader::new(plain.get(DIMENSION..)?);
+        let dimension = usize::from(reader.u16()?);
+        let (own, own_firsts) = (reader.u32()?, reader.u32()?);
+        let strides = [width.code_bytes(dimension), 4, 4, 4, 4];
+        let rows = usize::try_from(own).ok()?.checked_mul(strides.iter().sum())?;
+        let end = HEADER.checked_add(dimension)?.checked_add(rows)?;
+        Some((plain.len() > end).then_some(Self { strides, own, own_firsts, end }))
+    }
 }
 
 fn floats(bytes: &[[u8; 4]]) -> Vec<f32> {

@@ -194,3 +194,158 @@ fn place(index: IndexId, node: [u8; 16], sealing: &Sealing) -> Place {
         version: sealing.generation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::store::record::{SealedNode, seal_node};
+
+    const INDEX: IndexId = IndexId([3; 16]);
+    const NODE: NodeId = NodeId(9);
+
+    fn secrets() -> Epochs {
+        let secret = |byte| ReadSecret::new(&Secret::new([byte; 32]));
+        Epochs::new(vec![(2, secret(2)), (1, secret(1))])
+    }
+
+    const fn sealing(epoch: u32, generation: u64, salt: u8) -> Sealing {
+        Sealing { epoch, generation, salt: [salt; 24] }
+    }
+
+    /// A node of `rows` bytes of rows, sealed whole.
+    fn whole(sealing: &Sealing, rows: usize) -> Vec<u8> {
+        let (codes, rows) = ([7; 40], vec![8; rows]);
+        let secrets = secrets();
+        let secret = secrets.get(sealing.epoch).unwrap();
+        seal_node(secret, INDEX, NODE, sealing, &codes, &rows, 65_536).unwrap().remove(0)
+    }
+
+    /// What is appended to a stored node for `bytes` of codes and of rows.
+    fn delta(stored: &[u8], sealing: &Sealing, bytes: &[u8]) -> Vec<u8> {
+        let tail = SealedNode::parse(INDEX, NODE, stored).unwrap().tail().unwrap();
+        let secrets = secrets();
+        let secret = secrets.get(sealing.epoch).unwrap();
+        seal_delta(secret, INDEX, NODE, sealing, &tail, bytes, &bytes.repeat(30)).unwrap()
+    }
+
+    /// Three deltas, the second sealed in a later epoch, in an order of their own.
+    fn grown(rows: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let first = whole(&sealing(1, 7, 1), rows);
+        let (mut all, mut deltas) = (first.clone(), Vec::new());
+        for (sealing, byte) in
+            [(sealing(1, 8, 2), 10), (sealing(2, 9, 3), 11), (sealing(2, 20, 4), 12)]
+        {
+            let delta = delta(&all, &sealing, &[byte; 5]);
+            all.extend_from_slice(&delta);
+            deltas.push(delta);
+        }
+        (first, deltas)
+    }
+
+    fn open_as(index: IndexId, node: NodeId, stored: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+        let node = SealedNode::parse(index, node, stored)?;
+        let cipher = node.cipher(&secrets())?;
+        let (mut codes, mut rows) = (Vec::new(), Vec::new());
+        node.open_codes(&cipher, &mut codes)?;
+        for part in 0..node.row_parts() {
+            let before = rows.len();
+            node.open_rows(&cipher, part, &mut rows)?;
+            let last = part + 1 == node.row_parts();
+            assert!(last || rows.len() - before == crate::store::record::ROWS_PART);
+        }
+        assert!(node.open_rows(&cipher, node.row_parts(), &mut rows).is_err());
+        Ok((codes, rows))
+    }
+
+    fn open(stored: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+        open_as(INDEX, NODE, stored)
+    }
+
+    const DAMAGED: Result<(Vec<u8>, Vec<u8>)> = Err(Error::Integrity(Fault::Node));
+
+    #[test]
+    fn both_segments_go_on_with_what_was_appended() {
+        // Parts of rows that end before, at and behind the seams.
+        for rows in [0, 1, 68, 543, 544, 545, 1000, 2100] {
+            let (mut stored, deltas) = grown(rows);
+            let (mut codes, mut expected) = (vec![7; 40], vec![8; rows]);
+            for (delta, byte) in deltas.iter().zip(10..) {
+                assert_eq!(open(&stored), Ok((codes.clone(), expected.clone())));
+                stored.extend_from_slice(delta);
+                codes.extend([byte; 5]);
+                expected.extend([byte; 150]);
+            }
+            assert_eq!(open(&stored), Ok((codes, expected)));
+            let node = SealedNode::parse(INDEX, NODE, &stored).unwrap();
+            assert_eq!(*node.sealing(), sealing(2, 20, 4), "the latest");
+            assert_eq!(node.tail().unwrap().position, 3);
+        }
+    }
+
+    #[test]
+    fn deltas_open_only_where_they_were_appended() {
+        let (first, deltas) = grown(100);
+        let with = |order: &[usize]| {
+            let deltas: Vec<&[u8]> = order.iter().map(|n| &*deltas[*n]).collect();
+            open(&[&first, &deltas.concat()[..]].concat())
+        };
+        assert!(with(&[0, 1, 2]).is_ok());
+        for order in [&[1][..], &[2], &[0, 2], &[1, 2], &[1, 0], &[0, 0], &[0, 1, 1], &[2, 1, 0]] {
+            assert_eq!(with(order), DAMAGED, "{order:?}");
+        }
+        let stored = [&first, &deltas.concat()[..]].concat();
+        assert_eq!(open_as(IndexId([4; 16]), NODE, &stored), DAMAGED);
+        assert_eq!(open_as(INDEX, NodeId(8), &stored), DAMAGED);
+        // What is left when the last ones are missing is an older node, and opens as one.
+        assert!(with(&[]).is_ok() && with(&[0]).is_ok() && with(&[0, 1]).is_ok());
+    }
+
+    #[test]
+    fn deltas_of_another_state_of_the_same_node_are_refused() {
+        let (first, deltas) = grown(100);
+        let other = whole(&sealing(1, 7, 9), 100);
+        assert!(open(&other).is_ok());
+        assert_eq!(open(&[&other, &deltas[0][..]].concat()), DAMAGED, "sealed whole again");
+        // The node was put back to its first delta, and went on from there otherwise.
+        let put_back = [&first, &deltas[0][..]].concat();
+        let second = delta(&put_back, &sealing(2, 9, 30), &[9; 5]);
+        let apart = [&put_back, &second[..]].concat();
+        assert!(open(&apart).is_ok());
+        assert_eq!(open(&[&apart, &deltas[2][..]].concat()), DAMAGED);
+        // One that follows nothing: a generation that does not grow.
+        let late = delta(&first, &sealing(1, 7, 5), &[9; 5]);
+        assert_eq!(open(&[&first, &late[..]].concat()), DAMAGED);
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_within_a_delta_is_refused() {
+        let (first, deltas) = grown(100);
+        let stored = [&first, &deltas.concat()[..]].concat();
+        let seams: Vec<usize> = (0..=deltas.len())
+            .map(|count| first.len() + deltas[..count].iter().map(Vec::len).sum::<usize>())
+            .collect();
+        for byte in first.len()..stored.len() {
+            let mut bad = stored.clone();
+            bad[byte] ^= 1;
+            assert_eq!(open(&bad), DAMAGED, "byte {byte}");
+            assert_eq!(open(&stored[..byte]).is_ok(), seams.contains(&byte), "cut at {byte}");
+        }
+        assert_eq!(open(&[&stored[..], &[0]].concat()), DAMAGED);
+        assert!(open(&stored).is_ok());
+    }
+
+    #[test]
+    fn a_node_in_several_values_has_no_deltas() {
+        let secrets = secrets();
+        let at = sealing(1, 7, 1);
+        let secret = secrets.get(1).unwrap();
+        let values = seal_node(secret, INDEX, NODE, &at, &[7; 40], &[8; 900], 500).unwrap();
+        let joined = crate::store::record::join_node(&values[0], &values[1..]).unwrap();
+        let node = SealedNode::parse(INDEX, NODE, &joined).unwrap();
+        assert_eq!(node.tail(), None);
+        assert!(open(&joined).is_ok());
+        let (_, deltas) = grown(100);
+        assert_eq!(open(&[&joined, &deltas[0][..]].concat()), DAMAGED);
+    }
+}
