@@ -6,6 +6,7 @@
 //! compares every row with the items, both ways, as `verify_tree` does. Rules are small, so that a
 //! hundred items make a tree of four levels.
 
+mod appending;
 mod bulk;
 mod checker;
 mod codec;

@@ -18,13 +18,12 @@
 use zeroize::Zeroizing;
 
 use super::Epochs;
-use super::node::{NODE_FORMAT, Sealing, widen};
+use super::node::{Sealing, place, widen};
 use crate::codec::{Reader, Writer};
 use crate::crypto::aead::{Cipher, TAG, part_nonce};
 use crate::crypto::kdf::{Place, Purpose, ReadSecret};
 use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, NodeId};
-use crate::store::key::{self, Kind};
 
 /// Bytes that a delta takes besides codes and rows.
 pub(crate) const DELTA: usize = HEADER + TAG;
@@ -32,6 +31,8 @@ pub(crate) const DELTA: usize = HEADER + TAG;
 const HEADER: usize = 44;
 const FIELD: u8 = 3;
 const AAD: usize = Place::LENGTH + 42;
+/// Deltas of a node at most, as positions are counted in 16 bits.
+const MOST: usize = 1 << 16;
 
 /// A stored delta.
 pub(super) struct Delta {
@@ -69,7 +70,7 @@ pub(crate) fn seal_delta(
     let mut plain = Zeroizing::new(Vec::with_capacity(codes.len().checked_add(rows.len())?));
     plain.extend_from_slice(codes);
     plain.extend_from_slice(rows);
-    let place = place(index, key::number_id(node.0), sealing);
+    let place = place(index, node, sealing);
     let cipher = Cipher::new(&secret.single_use(Purpose::Node, &place, &sealing.salt));
     let mut out = Writer::with_capacity(DELTA.checked_add(plain.len())?);
     out.u32(sealing.epoch).u64(sealing.generation).bytes(&sealing.salt);
@@ -90,7 +91,7 @@ pub(super) fn parse(mut generation: u64, start: usize, stored: &[u8]) -> Option<
         let (codes, rows) = (reader.u32()?, reader.u32()?);
         let start = start.checked_add(stored.len().checked_sub(reader.left())?)?;
         reader.bytes(sealed(codes, rows)?)?;
-        if sealing.generation <= generation {
+        if sealing.generation <= generation || deltas.len() == MOST {
             return None;
         }
         generation = sealing.generation;
@@ -99,11 +100,11 @@ pub(super) fn parse(mut generation: u64, start: usize, stored: &[u8]) -> Option<
     Some(deltas)
 }
 
-/// Opens all deltas of a node: codes and rows of the first, then of the next.
+/// Opens all deltas of a node that was sealed whole at this place: codes and rows of the first,
+/// then of the next.
 pub(super) fn open(
     secrets: &Epochs,
-    index: IndexId,
-    node: [u8; 16],
+    place: &Place,
     whole: &Sealing,
     deltas: &[Delta],
     stored: &[u8],
@@ -112,36 +113,20 @@ pub(super) fn open(
     // Large enough from the start, so that no copy is left behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(length));
     let mut after = whole;
-    for (position, delta) in (0u16..).zip(deltas) {
-        let opened = open_one(secrets, index, node, after, position, delta, stored, &mut plain);
-        if opened != Some(true) {
-            return Err(Error::Integrity(Fault::Node));
-        }
-        after = &delta.sealing;
-    }
-    if usize::from(u16::MAX) < deltas.len() {
-        return Err(Error::Integrity(Fault::Node));
+    for (position, delta) in (0..=u16::MAX).zip(deltas) {
+        let Delta { sealing, codes, rows, start } = delta;
+        let place = Place { epoch: sealing.epoch, version: sealing.generation, ..*place };
+        let open = |secret: &ReadSecret| {
+            let cipher = Cipher::new(&secret.single_use(Purpose::Node, &place, &sealing.salt));
+            let sealed = stored.get(*start..)?.get(..sealed(*codes, *rows)?)?;
+            let aad = aad(&place, position, after, (*codes, *rows));
+            cipher.open_onto(&nonce(position), &aad, sealed, &mut plain).then_some(())
+        };
+        let opened = secrets.get(sealing.epoch).and_then(open);
+        opened.ok_or(Error::Integrity(Fault::Node))?;
+        after = sealing;
     }
     Ok(plain)
-}
-
-#[expect(clippy::too_many_arguments, reason = "the fields of the AAD, each from elsewhere")]
-fn open_one(
-    secrets: &Epochs,
-    index: IndexId,
-    node: [u8; 16],
-    after: &Sealing,
-    position: u16,
-    delta: &Delta,
-    stored: &[u8],
-    out: &mut Vec<u8>,
-) -> Option<bool> {
-    let Delta { sealing, codes, rows, start } = delta;
-    let place = place(index, node, sealing);
-    let key = secrets.get(sealing.epoch)?.single_use(Purpose::Node, &place, &sealing.salt);
-    let sealed = stored.get(*start..)?.get(..sealed(*codes, *rows)?)?;
-    let aad = aad(&place, position, after, (*codes, *rows));
-    Some(Cipher::new(&key).open_onto(&nonce(position), &aad, sealed, out))
 }
 
 /// Codes and rows of each delta, in what [`open`] returned.
@@ -182,17 +167,6 @@ fn aad(place: &Place, position: u16, after: &Sealing, lengths: (u32, u32)) -> [u
         *to = *from;
     }
     out
-}
-
-fn place(index: IndexId, node: [u8; 16], sealing: &Sealing) -> Place {
-    Place {
-        format: NODE_FORMAT,
-        index,
-        epoch: sealing.epoch,
-        kind: Kind::Node as u8,
-        id: node,
-        version: sealing.generation,
-    }
 }
 
 #[cfg(test)]

@@ -170,14 +170,8 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         let secret = secrets.get(self.sealing.epoch).ok_or(Error::Integrity(Fault::Node))?;
         let key = secret.single_use(Purpose::Node, &self.place, &self.sealing.salt);
         let (cipher, aad) = (Cipher::new(&key), self.lengths.aad(&self.place));
-        let appended = delta::open(
-            secrets,
-            self.place.index,
-            self.place.id,
-            &self.sealing,
-            &self.deltas,
-            self.bytes.as_ref(),
-        )?;
+        let stored = self.bytes.as_ref();
+        let appended = delta::open(secrets, &self.place, &self.sealing, &self.deltas, stored)?;
         Ok(NodeCipher { cipher, aad, appended })
     }
 
@@ -289,7 +283,8 @@ pub(super) const fn widen(length: u32) -> usize {
     length as usize
 }
 
-fn place(index: IndexId, node: NodeId, sealing: &Sealing) -> Place {
+/// What is sealed with this sealing, whole or as a delta.
+pub(super) fn place(index: IndexId, node: NodeId, sealing: &Sealing) -> Place {
     Place {
         format: NODE_FORMAT,
         index,
