@@ -4,7 +4,8 @@
 //! `cargo bench --bench parameters -- [--vectors X.npy --queries Q.npy] [--metric M] [--only NAME]
 //! [--import 1000]` prints the tables of docs/design.md. Without files it takes the 5,000 vectors
 //! of `data/`. The truth is computed. One thread, RocksDB, nothing cached but ciphertext; an index
-//! is built by `bulk_upsert` unless `--import` says how many items an upsert takes.
+//! is built by `bulk_upsert` unless `--import` says how many items an upsert takes. With
+//! `--singly N` the last N items come afterwards, one an upsert.
 //! `--metric inner-product` gives the vectors log-normal lengths, sigma 0.3; `--dimension N` maps
 //! them into N dimensions first, isometrically, with noise of norm 0.1. `--churn` prints what
 //! deleting and putting in everything three times does, in place of the tables.
@@ -39,6 +40,7 @@ struct Data {
     truth: Vec<Vec<u32>>,
     metric: Metric,
     batch: usize,
+    singly: usize,
 }
 
 fn main() {
@@ -140,7 +142,8 @@ fn load(quick: bool) -> Data {
     }
     let truth = vectors::truth(&base, &queries, metric, 10);
     let batch = argument("--import").map_or(0, |batch| batch.parse().unwrap());
-    Data { base, queries, truth, metric, batch }
+    let singly = argument("--singly").map_or(0, |count| count.parse().unwrap());
+    Data { base, queries, truth, metric, batch, singly }
 }
 
 /// An empty index, on disk.
@@ -156,13 +159,17 @@ fn create(data: &Data, tuning: Tuning) -> (TempDir, Database, Index<'static>) {
 
 fn fill(data: &Data, index: &Index<'_>) {
     let items = || data.base.iter().enumerate().map(|(n, v)| Item::new(n.to_string(), v.to_vec()));
+    let first = data.base.rows() - data.singly;
     if data.batch == 0 {
-        index.bulk_upsert(items(), |_| ControlFlow::Continue(())).unwrap();
+        index.bulk_upsert(items().take(first), |_| ControlFlow::Continue(())).unwrap();
     } else {
-        let all: Vec<Item> = items().collect();
+        let all: Vec<Item> = items().take(first).collect();
         for batch in all.chunks(data.batch) {
             index.upsert(batch).unwrap();
         }
+    }
+    for item in items().skip(first) {
+        index.upsert(&[item]).unwrap();
     }
 }
 

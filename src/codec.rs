@@ -134,6 +134,11 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.0)
     }
 
+    /// How many bytes are left.
+    pub(crate) const fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// `Some` only if nothing is left.
     pub(crate) const fn finish(self) -> Option<()> {
         if self.0.is_empty() { Some(()) } else { None }

@@ -28,7 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::codec::{Format, Reader, Writer};
 use crate::crypto::kdf::{Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
-use crate::crypto::sethash::{self, Element, SetHash};
+use crate::crypto::sethash::{self, Element, SetHash, ValueHash};
 use crate::crypto::sign::{KeyPair, SIGNATURE};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, IndexId, Trace, UserId, VersionToken};
@@ -347,6 +347,15 @@ impl Changes {
         }
         self.owes = self.owes.with(Parts::of_deleted(family, &key));
         self.changes.push(Change::Delete(family, key));
+    }
+
+    /// Appends bytes to a record; `old` is what the key holds now.
+    pub(crate) fn extend(&mut self, family: Family, key: Vec<u8>, old: ValueHash, bytes: Vec<u8>) {
+        if signed(family) {
+            self.delta.remove(&Element::hashed(&key, &old));
+            self.delta.add(&Element::hashed(&key, &old.with(&bytes)));
+        }
+        self.changes.push(Change::Append(family, key, bytes));
     }
 
     /// Adds all of `other` after these.

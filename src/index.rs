@@ -313,7 +313,9 @@ impl Index<'_> {
             return Vec::new();
         }
         let changed = batch.changes.iter().filter_map(|change| match change {
-            Change::Put(Family::Nodes, key, _) | Change::Delete(Family::Nodes, key) => {
+            Change::Put(Family::Nodes, key, _)
+            | Change::Append(Family::Nodes, key, _)
+            | Change::Delete(Family::Nodes, key) => {
                 key::node_of(key).map(|(node, _)| key::number_id(node.0))
             }
             Change::Put(Family::Items, key, _) | Change::Delete(Family::Items, key) => {

@@ -79,6 +79,10 @@ pub(crate) struct Batch {
 pub(crate) enum Change {
     Put(Family, Vec<u8>, Vec<u8>),
     Delete(Family, Vec<u8>),
+    /// Puts bytes after those that the key holds; a key that holds nothing holds them then. Reads
+    /// return one value. An engine need not read to do this: RocksDB has merge operands, a database
+    /// server `value || $1`, object storage an object beside the first.
+    Append(Family, Vec<u8>, Vec<u8>),
     /// Every key that starts with the prefix, in every family.
     DeletePrefix(Vec<u8>),
 }
@@ -104,7 +108,7 @@ impl Change {
     /// About how many bytes it takes in a log.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Put(_, key, value) => key.len() + value.len() + 12,
+            Self::Put(_, key, value) | Self::Append(_, key, value) => key.len() + value.len() + 12,
             Self::Delete(_, key) => key.len() + 8,
             Self::DeletePrefix(prefix) => Family::ALL.len() * (2 * prefix.len() + 12),
         }

@@ -22,6 +22,7 @@
 //!
 //! The module knows no storage: it reads through [`Backing`].
 
+pub(crate) mod append;
 pub(crate) mod build;
 mod centroid;
 pub(crate) mod depth;
@@ -48,6 +49,7 @@ use crate::vector::kernels::codes::Width;
 use crate::vector::rabitq::Form;
 use crate::vector::rotation::Rotation;
 use crate::vector::{Metric, kernels, normalised};
+use append::Stub;
 use node::{Node, Row};
 
 /// The largest dimension that has a tree; above it every search is exact.
@@ -79,6 +81,10 @@ impl Home {
 pub(crate) trait Backing: Sync {
     /// Reads whole nodes, in order; `None` where there is none.
     fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Node>>>;
+
+    /// Reads what additions need to know of leaves, in order; `None` for a leaf that is
+    /// to be written whole.
+    fn stubs(&self, ids: &[NodeId]) -> Result<Vec<Option<Stub>>>;
 
     /// Reads the vectors of rows, in order, as they were given.
     fn vectors(&self, rows: &[&Row]) -> Result<Vec<Vec<f32>>>;

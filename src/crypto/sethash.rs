@@ -79,8 +79,13 @@ pub(crate) struct Element([u16; LANES]);
 impl Element {
     /// The element of a stored record.
     pub(crate) fn new(key: &[u8], value: &[u8]) -> Self {
+        Self::hashed(key, &ValueHash::new(value))
+    }
+
+    /// As [`new`](Self::new), of a value that was hashed before.
+    pub(crate) fn hashed(key: &[u8], value: &ValueHash) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(SET_ELEMENT);
-        hasher.update(key).update(blake3::hash(value).as_bytes());
+        hasher.update(key).update(value.0.finalize().as_bytes());
         let mut bytes = [0; STATE];
         hasher.finalize_xof().fill(&mut bytes);
         let mut lanes = [0; LANES];
@@ -88,6 +93,24 @@ impl Element {
             *lane = u16::from_be_bytes(*pair);
         }
         Self(lanes)
+    }
+}
+
+/// The hash of a stored value, which can go on with what is appended to the value.
+#[derive(Clone)]
+pub(crate) struct ValueHash(Box<blake3::Hasher>);
+
+impl ValueHash {
+    pub(crate) fn new(value: &[u8]) -> Self {
+        let mut hasher = Box::new(blake3::Hasher::new());
+        hasher.update(value);
+        Self(hasher)
+    }
+
+    /// The hash of the value with these bytes after it.
+    pub(crate) fn with(mut self, bytes: &[u8]) -> Self {
+        self.0.update(bytes);
+        self
     }
 }
 
@@ -112,6 +135,17 @@ mod tests {
             forward.remove(element);
         }
         assert!(forward == SetHash::empty());
+    }
+
+    #[test]
+    fn the_hash_of_a_value_goes_on() {
+        let value: Vec<u8> = (0..=u8::MAX).cycle().take(5000).collect();
+        let whole = Element::new(b"key", &value);
+        for at in [0, 1, 63, 64, 1023, 1024, 1025, 4999, 5000] {
+            let (first, rest) = value.split_at(at);
+            let found = Element::hashed(b"key", &ValueHash::new(first).with(rest));
+            assert_eq!(found.0, whole.0, "{at}");
+        }
     }
 
     #[test]

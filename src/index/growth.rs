@@ -2,25 +2,33 @@
 //!
 //! [`Growth`] reads and opens whole nodes, vectors and homes. It keeps the stored bytes of what it
 //! has read, because the set hash needs what a record replaces, and seals what a plan changed, each
-//! under a fresh salt.
+//! under a fresh salt. Of a leaf that rows are appended to it keeps the hash and where the value
+//! ends.
+//!
+//! A leaf is appended to until it has [`DELTAS`] deltas, or they are more than a part of it; then
+//! it is written whole again.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::get::open_item;
-use super::partition::{Bytes, open_whole, read_nodes, read_vectors};
+use super::partition::{Bytes, open_tail, open_whole, read_nodes, read_vectors};
 use crate::commit::{Changes, Draft};
 use crate::crypto::fill_random;
 use crate::crypto::kdf::Salt;
+use crate::crypto::sethash::ValueHash;
 use crate::error::{Error, Fault, Result};
 use crate::handle::Shared;
 use crate::id::NodeId;
 use crate::keyring::Session;
 use crate::store::key::{self, Pseudonym};
-use crate::store::record::{ITEM, ItemRecord, Sealing, node_parts, seal_node};
-use crate::store::{Family, Limits, Snapshot};
-use crate::tree::node::{Node, Row};
+use crate::store::record::{
+    DELTA, ITEM, ItemRecord, Sealing, Tail, node_parts, seal_delta, seal_node,
+};
+use crate::store::{Family, Limits, Snapshot, Value};
+use crate::tree::append::{self, Stub};
+use crate::tree::node::{Leaf, Node, Row};
 use crate::tree::plan::{Effects, Placed, Plan, Point};
 use crate::tree::repair::Repair;
 use crate::tree::{Backing, Home, Space};
@@ -29,14 +37,22 @@ use crate::tree::{Backing, Home, Space};
 const SHARE: usize = 16;
 /// Fewer nodes than this are not worth another thread.
 const FEW: usize = 16;
+/// Deltas a leaf has at most. Each costs a query that reads the leaf about a microsecond.
+const DELTAS: u16 = 4;
+/// The deltas of a leaf take at most this part of what it takes without them.
+const PART: usize = 4;
 
 /// What a mutation plans the tree on.
 pub(crate) struct Growth<'a> {
     snapshot: &'a dyn Snapshot,
     key: &'a Session,
     shared: &'a Shared,
+    /// The longest value, if leaves may be appended to.
+    longest: Option<usize>,
     /// In how many values each node that was read is stored.
     nodes: Mutex<HashMap<NodeId, u32>>,
+    /// Where leaves end that may be appended to, and the hashes of what is stored.
+    tails: Mutex<HashMap<NodeId, (Tail, ValueHash)>>,
     /// The stored and the opened record of every item that was asked for.
     records: Mutex<HashMap<Pseudonym, (Vec<u8>, ItemRecord)>>,
 }
@@ -47,12 +63,27 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<'a> Growth<'a> {
     pub(crate) fn new(snapshot: &'a dyn Snapshot, key: &'a Session, shared: &'a Shared) -> Self {
-        Self { snapshot, key, shared, nodes: Mutex::default(), records: Mutex::default() }
+        let (nodes, tails, records) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        Self { snapshot, key, shared, longest: None, nodes, tails, records }
+    }
+
+    /// Has rows appended to leaves where that will do: less is written, and read a little slower.
+    pub(crate) const fn appending(mut self, limits: Limits) -> Self {
+        self.longest = Some(limits.value);
+        self
+    }
+
+    /// The bytes of codes and rows that may be appended to a leaf.
+    fn room(&self, tail: &Tail) -> usize {
+        let Some(longest) = self.longest.filter(|_| tail.position < DELTAS) else { return 0 };
+        let most = (tail.whole / PART).min(longest.saturating_sub(tail.whole));
+        most.saturating_sub(tail.appended + DELTA)
     }
 
     /// Lets go of what has been read so far.
     pub(crate) fn forget(&self) {
         held(&self.nodes).clear();
+        held(&self.tails).clear();
         held(&self.records).clear();
     }
 
@@ -76,7 +107,7 @@ impl<'a> Growth<'a> {
         limits: Limits,
         draft: &mut Draft,
     ) -> Result<()> {
-        let Effects { nodes, homes } = effects;
+        let Effects { nodes, appended, homes } = effects;
         let mut moved: Vec<(Pseudonym, Home)> =
             homes.into_iter().filter(|(item, _)| !written.contains_key(item)).collect();
         moved.sort_unstable_by_key(|(item, _)| *item);
@@ -86,6 +117,16 @@ impl<'a> Growth<'a> {
             for (id, node) in share {
                 let old = self.stored(*id)?;
                 self.seal_node(*id, node.as_ref(), &old, generation, limits, &mut changes)?;
+            }
+            Ok(changes)
+        })?;
+        for changes in sealed {
+            draft.changes.append(changes);
+        }
+        let sealed = self.shared.map(appended.chunks(SHARE * 4).collect(), |share: &[_]| {
+            let mut changes = Changes::new();
+            for (id, leaf) in share {
+                self.seal_delta(*id, leaf, generation, &mut changes)?;
             }
             Ok(changes)
         })?;
@@ -108,10 +149,10 @@ impl<'a> Growth<'a> {
     }
 
     /// The values that a node is stored in, for the set hash; none if it is new.
-    fn stored(&self, id: NodeId) -> Result<Vec<Vec<u8>>> {
+    fn stored(&self, id: NodeId) -> Result<Vec<Value<'_>>> {
         let Some(parts) = held(&self.nodes).get(&id).copied() else { return Ok(Vec::new()) };
         let keys: Vec<_> = (0..parts).map(|part| key::node(self.key.index, id, part)).collect();
-        let values = self.snapshot.multi_get(Family::Nodes, &keys)?;
+        let values = self.snapshot.multi_get_pinned(Family::Nodes, &keys)?;
         values.into_iter().collect::<Option<Vec<_>>>().ok_or(Error::Integrity(Fault::Node))
     }
 
@@ -119,7 +160,7 @@ impl<'a> Growth<'a> {
         &self,
         id: NodeId,
         node: Option<&Node>,
-        old: &[Vec<u8>],
+        old: &[Value<'_>],
         generation: u64,
         limits: Limits,
         changes: &mut Changes,
@@ -137,13 +178,31 @@ impl<'a> Growth<'a> {
         let mut parts = 0u32..;
         for (value, part) in values.into_iter().zip(parts.by_ref()) {
             let key = key::node(index, id, part);
-            changes.put(Family::Nodes, key, old.next().map(Vec::as_slice), value);
+            changes.put(Family::Nodes, key, old.next().map(|old| &**old), value);
         }
         // `zip` has taken one number too many only if the values ran out after it; it asks them
         // first.
         for (old, part) in old.zip(parts) {
             changes.delete(Family::Nodes, key::node(index, id, part), Some(old));
         }
+        Ok(())
+    }
+
+    fn seal_delta(
+        &self,
+        id: NodeId,
+        new: &Leaf,
+        generation: u64,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let damaged = || Error::Integrity(Fault::Node);
+        let (tail, old) = held(&self.tails).remove(&id).ok_or_else(damaged)?;
+        let (codes, rows) = append::encode(new).ok_or_else(damaged)?;
+        let sealing = Sealing { epoch: self.key.table.epoch(), generation, salt: salt()? };
+        let (secret, index) = (self.key.current_secret()?, self.key.index);
+        let delta = seal_delta(secret, index, id, &sealing, &tail, &codes, &rows);
+        let delta = delta.ok_or_else(damaged)?;
+        changes.extend(Family::Nodes, key::node(index, id, 0), old, delta);
         Ok(())
     }
 
@@ -183,6 +242,31 @@ impl Backing for Growth<'_> {
         let key = self.key;
         let open = |(id, bytes): (NodeId, Option<Bytes<'_>>)| {
             bytes.map(|bytes| open_whole(key, id, bytes.as_ref())).transpose()
+        };
+        if pairs.len() < FEW {
+            return pairs.into_iter().map(open).collect();
+        }
+        self.shared.map(pairs, open)
+    }
+
+    fn stubs(&self, ids: &[NodeId]) -> Result<Vec<Option<Stub>>> {
+        let damaged = || Error::Integrity(Fault::Node);
+        if self.longest.is_none() {
+            return Ok(ids.iter().map(|_| None).collect());
+        }
+        let bytes = read_nodes(self.snapshot, self.key, ids, &Cell::new(0))?;
+        let pairs: Vec<_> = ids.iter().copied().zip(bytes).collect();
+        let open = |(id, bytes): (NodeId, Option<Bytes<'_>>)| {
+            let bytes = bytes.ok_or_else(damaged)?;
+            let bytes = bytes.as_ref();
+            let mut codes = Vec::new();
+            let Some(tail) = open_tail(self.key, id, bytes, &mut codes)? else { return Ok(None) };
+            let room = self.room(&tail);
+            if room == 0 {
+                return Ok(None);
+            }
+            held(&self.tails).insert(id, (tail, ValueHash::new(bytes)));
+            Stub::new(&codes, room).ok_or_else(damaged).map(Some)
         };
         if pairs.len() < FEW {
             return pairs.into_iter().map(open).collect();

@@ -20,6 +20,7 @@ use crate::store::record::{NodeCipher, SealedNode, Sealing};
 use crate::store::{Snapshot, key};
 use crate::tree::node::Row;
 use crate::tree::search::{OpenRows, Pages, Visit};
+use crate::tree::view::fold;
 use crate::vector::{self, Precision};
 
 /// What a query reads through.
@@ -87,6 +88,7 @@ impl<'a> PageReader<'a> {
         let cipher = node.cipher(&self.key.epochs)?;
         let Some(cached) = self.cache else {
             node.open_codes(&cipher, buffer)?;
+            fold(buffer).ok_or(Error::Integrity(Fault::Node))?;
             self.opened.set(self.opened.get() + buffer.len() as u64);
             return visit(buffer, Box::new(move |part| self.open_rows(id, &node, &cipher, part)));
         };
@@ -96,6 +98,7 @@ impl<'a> PageReader<'a> {
         } else {
             let mut codes = Vec::new();
             node.open_codes(&cipher, &mut codes)?;
+            fold(&mut codes).ok_or(Error::Integrity(Fault::Node))?;
             let codes = self.opened(codes);
             self.keep(name, Part::Codes, stamp, &codes);
             codes

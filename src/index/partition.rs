@@ -11,9 +11,10 @@ use crate::handle::Shared;
 use crate::id::NodeId;
 use crate::keyring::Session;
 use crate::store::key;
-use crate::store::record::{PayloadCipher, SealedNode, join_node, node_parts};
+use crate::store::record::{PayloadCipher, SealedNode, Tail, join_node, node_parts};
 use crate::store::{Family, Limits, Snapshot, Value};
 use crate::tree::node::{Node, Row};
+use crate::tree::view::fold;
 use crate::tree::{MAX_TREE_DIMENSION, Rules, Space};
 use crate::vector;
 
@@ -86,7 +87,7 @@ pub(super) fn read_nodes<'a>(
 /// Reads the header of a node, and refuses one that was written after the head.
 pub(super) fn parse<B: AsRef<[u8]>>(key: &Session, id: NodeId, bytes: B) -> Result<SealedNode<B>> {
     let node = SealedNode::parse(key.index, id, bytes)?;
-    // Written after the head: the head was put back.
+    // Written or appended to after the head: the head was put back.
     if node.sealing().generation > key.head.commit.sequence {
         return Err(Error::Integrity(Fault::Node));
     }
@@ -103,6 +104,21 @@ pub(super) fn open_whole(key: &Session, id: NodeId, bytes: &[u8]) -> Result<Node
         sealed.open_rows(&cipher, part, &mut rows)?;
     }
     Node::decode(&codes, &rows).ok_or(Error::Integrity(Fault::Node))
+}
+
+/// Opens the codes of a node that more may be appended to, and says where; `None` if it is in
+/// several values.
+pub(super) fn open_tail(
+    key: &Session,
+    id: NodeId,
+    bytes: &[u8],
+    codes: &mut Vec<u8>,
+) -> Result<Option<Tail>> {
+    let sealed = parse(key, id, bytes)?;
+    let Some(tail) = sealed.tail() else { return Ok(None) };
+    sealed.open_codes(&sealed.cipher(&key.epochs)?, codes)?;
+    fold(codes).ok_or(Error::Integrity(Fault::Node))?;
+    Ok(Some(tail))
 }
 
 /// Reads the vectors of rows and hands each over with its place.

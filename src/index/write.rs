@@ -108,7 +108,7 @@ impl Writing<'_> {
         let dimension = batch.first().map(|item| item.vector.len());
         let dimension = dimension.map(|bytes| bytes / key.table.config.precision.bytes());
         if let Some(space) = space(key, index.shared(), dimension) {
-            self.plant(&space, &mut work, draft, next.sequence)?;
+            self.plant(&space, &mut work, existing, draft, next.sequence)?;
         }
         let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
         let sealer = Sealer { key, limits, version: next.sequence };
@@ -194,6 +194,7 @@ impl Writing<'_> {
         &self,
         space: &Space,
         work: &mut [Work<'_, '_>],
+        existing: Existing,
         draft: &mut Draft,
         version: u64,
     ) -> Result<()> {
@@ -224,6 +225,11 @@ impl Writing<'_> {
         })?;
         let points = points.into_iter().flatten().collect();
         let growth = Growth::new(snapshot, key, index.shared());
+        // A bulk load fills leaves, and queries follow.
+        let growth = match existing {
+            Existing::Replace => growth.appending(limits),
+            Existing::SkipEqual => growth,
+        };
         let homes = replant(&growth, space, &removed, points, version, limits, draft)?;
         for work in work {
             work.leaves = homes.get(&work.pseudonym).ok_or_else(damaged)?.leaves();

@@ -4,8 +4,14 @@
 //! memory and on RocksDB in a temporary directory. What only an engine on disk can be asked for
 //! (opening again, locks, read-only, checkpoints, files) is in `conformance/disk.rs`.
 
+mod append;
 #[cfg(feature = "rocksdb")]
 mod disk;
+
+use append::{
+    a_purge_keeps_what_was_appended, a_snapshot_does_not_see_what_is_appended_later, append,
+    appended_bytes_follow_what_is_there, appending_takes_its_turn_among_the_changes_of_a_batch,
+};
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -60,6 +66,10 @@ on_every_engine!(
     limits_are_those_given,
     what_is_written_is_counted,
     any_sequence_of_batches_matches_a_map,
+    appended_bytes_follow_what_is_there,
+    appending_takes_its_turn_among_the_changes_of_a_batch,
+    a_snapshot_does_not_see_what_is_appended_later,
+    a_purge_keeps_what_was_appended,
 );
 
 fn commit(engine: &dyn Engine, changes: Vec<Change>) {
@@ -456,6 +466,12 @@ fn any_sequence_of_batches_matches_a_map(engine: &dyn Engine) {
                     key.push(0);
                     model.remove(&(family, key.clone()));
                     changes.push(Change::Delete(family, key));
+                }
+                4..6 => {
+                    key.push(0);
+                    let bytes = vec![round.to_be_bytes()[3]; random(3)];
+                    model.entry((family, key.clone())).or_default().extend_from_slice(&bytes);
+                    changes.push(append(family, &key, &bytes));
                 }
                 _ => {
                     key.push(0);

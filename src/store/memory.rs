@@ -82,6 +82,10 @@ impl Engine for Memory {
                 Change::Put(family, key, value) => {
                     families.get_mut(family).insert(key, value.into());
                 }
+                Change::Append(family, key, bytes) => {
+                    let value = families.get_mut(family).entry(key).or_default();
+                    *value = [&**value, &bytes].concat().into();
+                }
                 Change::Delete(family, key) => {
                     families.get_mut(family).remove(&key);
                 }

@@ -9,9 +9,11 @@
 //! be comes from the caller; only epoch, version and salt come from the stored bytes, and all three
 //! are in the key derivation.
 
+mod delta;
 mod item;
 mod node;
 
+pub(crate) use delta::{DELTA, Tail, seal_delta};
 pub(crate) use item::{Field, ITEM, ItemRecord, PayloadCipher, hash_values};
 pub(crate) use node::{
     NodeCipher, ROWS_PART, SealedNode, Sealing, join_node, node_parts, seal_node,

@@ -25,8 +25,8 @@ use ::rocksdb::checkpoint::Checkpoint;
 use ::rocksdb::statistics::{StatsLevel, Ticker};
 use ::rocksdb::{
     BlockBasedOptions, Cache, ChecksumType, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, MergeOperands, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 
 use super::{
@@ -134,6 +134,9 @@ impl Engine for RocksDb {
         for change in &batch.changes {
             match change {
                 Change::Put(family, key, value) => write.put_cf(self.family(*family)?, key, value),
+                Change::Append(family, key, bytes) => {
+                    write.merge_cf(self.family(*family)?, key, bytes);
+                }
                 Change::Delete(family, key) => write.delete_cf(self.family(*family)?, key),
                 Change::DeletePrefix(prefix) => {
                     let end = prefix_end(prefix);
@@ -372,6 +375,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::None);
+    options.set_merge_operator_associative("sealvec.append", append);
     if family == Family::Items {
         // Most ids of an upsert are new: let the memtable say so without a search.
         options.set_memtable_prefix_bloom_ratio(0.02);
@@ -382,6 +386,16 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         Family::Catalog | Family::Items | Family::Attributes => 16 << 20,
     });
     options
+}
+
+/// What a merge operand stands for: its bytes after those before it.
+fn append(_key: &[u8], before: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let before = before.unwrap_or_default();
+    let length = before.len() + operands.iter().map(<[u8]>::len).sum::<usize>();
+    let mut value = Vec::with_capacity(length);
+    value.extend_from_slice(before);
+    operands.iter().for_each(|operand| value.extend_from_slice(operand));
+    Some(value)
 }
 
 /// The first key after every key that starts with `prefix`.

@@ -39,9 +39,11 @@ impl Plan<'_> {
             let vectors: Vec<Placed> = points.iter().map(|point| point.vector.clone()).collect();
             self.assign(&vectors, None)?
         };
-        let chosen = assigned.iter().flat_map(|a| a.seconds.first().into_iter().chain([&a.first]));
-        let chosen: Vec<NodeId> = chosen.copied().collect();
-        self.load(chosen)?;
+        let mut coming: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for id in assigned.iter().flat_map(|a| a.seconds.first().into_iter().chain([&a.first])) {
+            *coming.entry(*id).or_default() += 1;
+        }
+        self.prepare(&coming)?;
         let mut rows: BTreeMap<NodeId, Vec<(Row, Placed)>> = BTreeMap::new();
         let mut room = HashMap::new();
         for (point, assigned) in points.into_iter().zip(assigned) {
@@ -102,8 +104,8 @@ impl Plan<'_> {
         let most = self.space.rules.seconds_most();
         for id in seconds {
             if !room.contains_key(id) {
-                self.load([*id])?;
-                room.insert(*id, most.saturating_sub(self.leaf(*id)?.seconds()));
+                self.prepare(&BTreeMap::from([(*id, 1)]))?;
+                room.insert(*id, most.saturating_sub(self.seconds_in(*id)?));
             }
             let left = room.entry(*id).or_default();
             if *left > 0 {

@@ -1,8 +1,8 @@
 //! Nodes: what a leaf and a branch hold, and the plaintext of their two segments.
 //!
 //! Codes segment, integers big-endian, arrays of floats little-endian:
-//! `level u8 | width u8 | parent u64 | tag 16 | span f32 | dimension u16 | count u32 | scale f32`
-//! `| centroid |` and then, for a leaf (level 0), `codes | add | rescale | error | row tags`, one
+//! `level u8 | width u8 | parent u64 | tag 16 | span f32 | dimension u16 | count u32 | firsts u32`
+//! `| scale f32 | centroid |` and then, for a leaf (level 0), `codes | add | rescale | error | row tags`, one
 //! array each; for a branch, `ids | scales | squares | radii | centroids`. The dimension is the
 //! padded one. A centroid is 8 bits a component with one scale, and that rounded value *is* the
 //! centroid: the entry in the parent and the one in the node are the same bytes, and codes are
@@ -15,7 +15,7 @@
 //! the first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart
 //! from two items before any row is opened.
 
-use super::view::{EntriesView, NodeView};
+use super::view::{EntriesView, HEADER, NodeView, folded};
 use crate::codec::{Reader, Writer};
 use crate::crypto::kdf::Salt;
 use crate::id::{ItemNumber, NodeId};
@@ -52,7 +52,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn encode(&self, norm: f32, out: &mut Writer) {
+    pub(super) fn encode(&self, norm: f32, out: &mut Writer) {
         out.bytes(&self.pseudonym).u64(self.number.0).u64(self.version).u32(self.epoch);
         out.u16(self.parts).u8(u8::from(self.copy == Copy::Second)).u8(0).bytes(&self.salt);
         out.bytes(&norm.to_le_bytes());
@@ -271,15 +271,16 @@ impl Node {
     /// format counts.
     pub(crate) fn encode(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let centroid = self.centroid();
-        let (level, width, tag, count) = match self {
-            Self::Leaf(leaf) => (0, leaf.width.bits(), [0; 16], leaf.rows.len()),
-            Self::Branch(branch) => (branch.level, 8, branch.tag, branch.children.len()),
+        let (level, width, tag, count, firsts) = match self {
+            Self::Leaf(leaf) => (0, leaf.width.bits(), [0; 16], leaf.rows.len(), leaf.firsts()),
+            Self::Branch(branch) => (branch.level, 8, branch.tag, branch.children.len(), 0),
         };
         let span = self.span();
         let mut out = Writer::with_capacity(HEADER + centroid.codes.len() * (count + 1));
         out.u8(level).u8(u8::try_from(width).ok()?).u64(self.parent().0).bytes(&tag);
         out.bytes(&span.to_le_bytes());
         out.u16(u16::try_from(centroid.codes.len()).ok()?).u32(u32::try_from(count).ok()?);
+        out.u32(u32::try_from(firsts).ok()?);
         out.bytes(&centroid.scale.to_le_bytes()).bytes(&centroid.codes);
         let mut rows = Writer::with_capacity(0);
         match self {
@@ -287,13 +288,7 @@ impl Node {
                 rows = Writer::with_capacity(leaf.rows.len() * ROW);
                 let norms = leaf.factors.iter().map(|factors| factors.norm);
                 leaf.rows.iter().zip(norms).for_each(|(row, norm)| row.encode(norm, &mut rows));
-                out.bytes(&leaf.codes);
-                put(&mut out, leaf.factors.iter().map(|factors| factors.add));
-                put(&mut out, leaf.factors.iter().map(|factors| factors.rescale));
-                put(&mut out, leaf.factors.iter().map(|factors| factors.error));
-                leaf.rows.iter().for_each(|row| {
-                    out.bytes(&row.tag());
-                });
+                put_rows(&leaf.rows, &leaf.codes, &leaf.factors, &mut out);
             }
             Self::Branch(Branch { children, .. }) => {
                 children.ids.iter().for_each(|id| {
@@ -308,8 +303,11 @@ impl Node {
         Some((out.finish(), rows.finish()))
     }
 
+    /// From the two segments, with what was appended to them.
     pub(crate) fn decode(codes: &[u8], rows: &[u8]) -> Option<Self> {
-        let NodeView { parent, level, tag, span, centroid, entries } = NodeView::decode(codes)?;
+        let codes = folded(codes)?;
+        let NodeView { parent, level, tag, span, firsts, centroid, entries } =
+            NodeView::decode(&codes)?;
         let centroid = centroid.to_rounded();
         match entries {
             EntriesView::Children(view) => {
@@ -324,6 +322,8 @@ impl Node {
                     rows.collect::<Option<Vec<_>>>()?.into_iter().unzip();
                 let tags = rows.iter().map(Row::tag);
                 let agree = rest.is_empty() && tags.eq(view.tags.iter().copied());
+                let first = |row: &&Row| row.copy == Copy::First;
+                let agree = agree && rows.iter().filter(first).count() == firsts;
                 let (add, rescale, error) = view.factors();
                 let factors = add.into_iter().zip(rescale).zip(error).zip(norm);
                 let factors = factors.map(|(((add, rescale), error), norm)| Factors {
@@ -341,7 +341,16 @@ impl Node {
     }
 }
 
-const HEADER: usize = 40;
+/// The arrays that a leaf's codes segment ends with.
+pub(super) fn put_rows(rows: &[Row], codes: &[u8], factors: &[Factors], out: &mut Writer) {
+    out.bytes(codes);
+    put(out, factors.iter().map(|factors| factors.add));
+    put(out, factors.iter().map(|factors| factors.rescale));
+    put(out, factors.iter().map(|factors| factors.error));
+    rows.iter().for_each(|row| {
+        out.bytes(&row.tag());
+    });
+}
 
 fn put(out: &mut Writer, values: impl Iterator<Item = f32>) {
     values.for_each(|value| {

@@ -4,13 +4,15 @@
 //! here; [`Plan::finish`] hands out what differs. A plan that is dropped has changed nothing.
 //!
 //! Cost: the nodes and vectors of the plan are in memory until it ends. A write of one item touches
-//! two leaves and the branches on the way to them; a split the vectors of its leaf and its
+//! two leaves and the branches on the way to them, and of the leaves only what [`append`](super::append) //! needs if
+//! the item is new; a split the vectors of its leaf and its
 //! neighbours.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::append::{Stub, join};
 use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
 use super::{Backing, Home, Space, damaged, map};
 use crate::error::Result;
@@ -33,11 +35,13 @@ pub(crate) struct Point {
 pub(crate) struct Effects {
     /// Nodes to be written; `None`: to be deleted.
     pub(crate) nodes: Vec<(NodeId, Option<Node>)>,
+    /// Rows to be appended to leaves: each leaf with the new rows only.
+    pub(crate) appended: Vec<(NodeId, Leaf)>,
     /// Where every item is that the plan put somewhere.
     pub(crate) homes: HashMap<Pseudonym, Home>,
 }
 
-struct Slot {
+pub(super) struct Slot {
     node: Option<Node>,
     /// Whether it is in the store.
     stored: bool,
@@ -54,7 +58,9 @@ struct Known {
 pub(crate) struct Plan<'a> {
     pub(super) backing: &'a dyn Backing,
     pub(super) space: &'a Space,
-    slots: BTreeMap<NodeId, Slot>,
+    pub(super) slots: BTreeMap<NodeId, Slot>,
+    /// Leaves that rows are appended to, and that are not loaded.
+    pub(super) stubs: BTreeMap<NodeId, Stub>,
     homes: HashMap<Pseudonym, Known>,
     vectors: HashMap<Pseudonym, Placed>,
     next: u64,
@@ -81,6 +87,7 @@ impl<'a> Plan<'a> {
             backing,
             space,
             slots: BTreeMap::new(),
+            stubs: BTreeMap::new(),
             homes: HashMap::new(),
             vectors: HashMap::new(),
             next: sequence.wrapping_mul(IDS_PER_COMMIT),
@@ -93,7 +100,10 @@ impl<'a> Plan<'a> {
 
     /// What differs from the store.
     pub(crate) fn finish(mut self) -> Result<Effects> {
+        self.widen_for_appended()?;
         self.widen_radii()?;
+        let appended = self.stubs.into_iter().filter(|(_, stub)| !stub.leaf.rows.is_empty());
+        let appended = appended.map(|(id, stub)| (id, stub.leaf)).collect();
         let changed = self.slots.into_iter().filter(|(_, slot)| slot.dirty);
         let nodes = changed
             .filter(|(_, slot)| slot.stored || slot.node.is_some())
@@ -101,6 +111,7 @@ impl<'a> Plan<'a> {
         let homes = self.homes.into_iter().filter(|(_, known)| known.changed);
         Ok(Effects {
             nodes: nodes.collect(),
+            appended,
             homes: homes.filter_map(|(item, known)| Some((item, known.home?))).collect(),
         })
     }
@@ -119,15 +130,21 @@ impl<'a> Plan<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        for (id, node) in missing.iter().zip(self.backing.nodes(&missing)?) {
+        for (id, mut node) in missing.iter().zip(self.backing.nodes(&missing)?) {
             if node.is_none() && *id != NodeId::ROOT {
                 return Err(damaged());
             }
             if let (NodeId::ROOT, Some(root)) = (*id, &node) {
                 self.span = root.span();
             }
-            let stored = node.is_some();
-            self.slots.insert(*id, Slot { node, stored, dirty: false });
+            let (stored, mut dirty) = (node.is_some(), false);
+            if let Some(new) = self.take_stub(*id) {
+                let Some(Node::Leaf(leaf)) = &mut node else { return Err(damaged()) };
+                join(leaf, new);
+                dirty = true;
+                self.grown.insert(*id);
+            }
+            self.slots.insert(*id, Slot { node, stored, dirty });
         }
         Ok(())
     }
@@ -288,19 +305,25 @@ impl<'a> Plan<'a> {
         all.collect::<Option<Vec<_>>>().ok_or_else(damaged)
     }
 
-    /// Encodes vectors into their leaves, one leaf on one thread. The leaves must be loaded.
+    /// Encodes vectors into their leaves, one leaf on one thread. The leaves must be loaded or have
+    /// stubs.
     pub(super) fn add_rows(&mut self, rows: BTreeMap<NodeId, Vec<(Row, Placed)>>) -> Result<()> {
         let form = self.space.form();
+        self.load_full(&rows)?;
         let mut work = Vec::with_capacity(rows.len());
         for (id, rows) in rows {
+            if let Some(stub) = self.stubs.get(&id) {
+                work.push((id, stub.leaf.clone(), rows));
+                continue;
+            }
             let slot = self.slots.get_mut(&id).ok_or_else(damaged)?;
             slot.dirty = true;
             match slot.node.take() {
                 Some(Node::Leaf(leaf)) => work.push((id, leaf, rows)),
                 _ => return Err(damaged()),
             }
+            self.grown.insert(id);
         }
-        self.grown.extend(work.iter().map(|(id, _, _)| *id));
         let encode = |(id, mut leaf, rows): (NodeId, Leaf, Vec<(Row, Placed)>)| {
             let centroid = leaf.centroid.expand();
             let mut code = Vec::with_capacity(leaf.code_bytes());
@@ -318,6 +341,10 @@ impl<'a> Plan<'a> {
             map(self.backing, work, encode)?
         };
         for (id, leaf) in done {
+            if let Some(stub) = self.stubs.get_mut(&id) {
+                stub.leaf = leaf;
+                continue;
+            }
             if leaf.firsts() > self.space.rules.leaf_most {
                 self.overfull.push(id);
             }
@@ -340,6 +367,13 @@ impl<'a> Plan<'a> {
 
     /// Makes the radius in every parent cover what was added below it, from the leaves up.
     fn widen_radii(&mut self) -> Result<()> {
+        let grew = |(id, slot): (&NodeId, &Slot)| {
+            let branch = slot.node.as_ref().is_some_and(|node| node.level() > 0);
+            slot.dirty && (branch || self.grown.contains(id))
+        };
+        if !self.slots.iter().any(grew) {
+            return Ok(());
+        }
         let height = self.root()?.map_or(0, Node::level);
         for level in 0..height {
             for id in self.changed_nodes(|node| node.level() == level) {
@@ -349,16 +383,21 @@ impl<'a> Plan<'a> {
                 }
                 let node = self.node(id)?;
                 let (parent, radius) = (node.parent(), reach(node));
-                self.load([parent])?;
-                let children = &self.branch(parent)?.children;
-                let at = children.position(id).ok_or_else(damaged)?;
-                if children.radii.get(at).is_some_and(|known| *known >= radius) {
-                    continue;
-                }
-                if let Some(known) = self.branch_mut(parent)?.children.radii.get_mut(at) {
-                    *known = radius;
-                }
+                self.widen(id, parent, radius)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the radius that a parent knows of a child at least this.
+    pub(super) fn widen(&mut self, id: NodeId, parent: NodeId, radius: f32) -> Result<()> {
+        self.load([parent])?;
+        let children = &self.branch(parent)?.children;
+        let at = children.position(id).ok_or_else(damaged)?;
+        if children.radii.get(at).is_none_or(|known| *known < radius)
+            && let Some(known) = self.branch_mut(parent)?.children.radii.get_mut(at)
+        {
+            *known = radius;
         }
         Ok(())
     }

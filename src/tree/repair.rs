@@ -41,7 +41,11 @@ impl Plan<'_> {
     pub(crate) fn mend(&mut self, repair: Repair) -> Result<()> {
         let Repair { rows, ruin } = repair;
         match ruin {
-            Ruin::None => self.take_rows(&rows),
+            Ruin::None => {
+                // Without a root there is no tree to take them from.
+                self.load([NodeId::ROOT])?;
+                self.take_rows(&rows)
+            }
             Ruin::Leaves { leaves, firsts, seconds } => {
                 self.take_rows(&rows)?;
                 let mut parents = BTreeSet::new();

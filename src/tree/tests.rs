@@ -6,6 +6,7 @@
 //! compares every row with the items, both ways, as `verify_tree` does. Rules are small, so that a
 //! hundred items make a tree of four levels.
 
+mod appending;
 mod bulk;
 mod checker;
 mod codec;
@@ -17,11 +18,13 @@ mod searching;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::append::{self, Stub};
 use super::depth::Depth;
-use super::node::{Copy, Node, ROW, Row};
+use super::node::{Copy, Leaf, Node, ROW, Row};
 use super::plan::{Effects, Plan, Point};
 use super::search::{Found, OpenRows, Pages, Visit, Work, search};
 use super::verify::{Census, lists, walk};
+use super::view::fold;
 use super::{Backing, Home, Rules, Space, damaged};
 use crate::crypto::Opened;
 use crate::error::Result;
@@ -92,7 +95,21 @@ struct Store {
     space: Space,
     nodes: BTreeMap<NodeId, (Vec<u8>, Vec<u8>)>,
     items: BTreeMap<Pseudonym, Held>,
+    /// How often leaves were appended to since they were written whole, and all of them ever.
+    deltas: BTreeMap<NodeId, usize>,
+    appended: usize,
     sequence: u64,
+}
+
+/// Of a leaf, at most.
+const DELTAS: usize = 3;
+/// Bytes of one delta.
+const ROOM: usize = 1200;
+
+fn folded(codes: &[u8]) -> Vec<u8> {
+    let mut codes = codes.to_vec();
+    fold(&mut codes).unwrap();
+    codes
 }
 
 fn pseudonym(number: u64) -> Pseudonym {
@@ -103,7 +120,8 @@ fn pseudonym(number: u64) -> Pseudonym {
 impl Store {
     fn new(metric: Metric, dimension: usize, rules: Rules) -> Self {
         let space = Space::new(&[7; 32], dimension, metric, rules);
-        Self { space, nodes: BTreeMap::new(), items: BTreeMap::new(), sequence: 0 }
+        let (nodes, items, deltas) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { space, nodes, items, deltas, appended: 0, sequence: 0 }
     }
 
     /// With these vectors, numbered from zero, inserted in batches.
@@ -181,15 +199,32 @@ impl Store {
         for (id, node) in effects.nodes {
             match node {
                 Some(node) => self.put(id, &node),
-                None => assert!(self.nodes.remove(&id).is_some(), "{id:?} is not there"),
+                None => {
+                    assert!(self.nodes.remove(&id).is_some(), "{id:?} is not there");
+                    self.deltas.remove(&id);
+                }
             }
+        }
+        for (id, new) in effects.appended {
+            self.append(id, &new);
         }
         for (item, home) in effects.homes {
             self.items.get_mut(&item).expect("only live items move").home = home;
         }
     }
 
+    fn append(&mut self, id: NodeId, new: &Leaf) {
+        let (more_codes, more_rows) = append::encode(new).unwrap();
+        let (codes, rows) = self.nodes.get_mut(&id).expect("only what is there is appended to");
+        assert!(more_codes.len() + more_rows.len() <= ROOM);
+        codes.extend(more_codes);
+        rows.extend(more_rows);
+        *self.deltas.entry(id).or_default() += 1;
+        self.appended += 1;
+    }
+
     fn put(&mut self, id: NodeId, node: &Node) {
+        self.deltas.remove(&id);
         self.nodes.insert(id, node.encode().unwrap());
     }
 
@@ -274,6 +309,18 @@ impl Backing for Store {
             .collect()
     }
 
+    fn stubs(&self, ids: &[NodeId]) -> Result<Vec<Option<Stub>>> {
+        ids.iter()
+            .map(|id| {
+                let (codes, _) = self.nodes.get(id).ok_or_else(damaged)?;
+                if self.deltas.get(id).is_some_and(|deltas| *deltas == DELTAS) {
+                    return Ok(None);
+                }
+                Stub::new(&folded(codes), ROOM).ok_or_else(damaged).map(Some)
+            })
+            .collect()
+    }
+
     fn vectors(&self, rows: &[&Row]) -> Result<Vec<Vec<f32>>> {
         rows.iter()
             .map(|row| {
@@ -306,7 +353,7 @@ impl Pages for Store {
                 let part = rows.chunks(ROWS_PART).nth(part).ok_or_else(damaged)?;
                 Ok(Arc::new(Opened::passing(part.to_vec())))
             };
-            visit(codes, Box::new(part))?;
+            visit(&folded(codes), Box::new(part))?;
         }
         Ok(())
     }

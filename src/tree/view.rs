@@ -1,7 +1,9 @@
 //! A codes segment, read in place: what a query needs of a node, without copying codes or
 //! centroids.
 //!
-//! The layout is in `node`.
+//! The layout is in `node`. A leaf that rows were appended to is [folded](fold) first.
+
+use std::borrow::Cow;
 
 use super::node::Entries;
 use crate::codec::Reader;
@@ -15,6 +17,8 @@ pub(crate) struct NodeView<'a> {
     pub(crate) level: u8,
     pub(crate) tag: [u8; 16],
     pub(crate) span: f32,
+    /// First copies among a leaf's rows; 0 in a branch.
+    pub(crate) firsts: usize,
     pub(crate) centroid: CentroidView<'a>,
     pub(crate) entries: EntriesView<'a>,
 }
@@ -117,6 +121,10 @@ impl<'a> NodeView<'a> {
         let span = f32::from_le_bytes(reader.array()?);
         let dimension = usize::from(reader.u16()?);
         let count = usize::try_from(reader.u32()?).ok()?;
+        let firsts = usize::try_from(reader.u32()?).ok()?;
+        if firsts > if level == 0 { count } else { 0 } {
+            return None;
+        }
         let scale = f32::from_le_bytes(reader.array()?);
         let centroid = CentroidView { scale, codes: reader.bytes(dimension)? };
         let four = count.checked_mul(4)?;
@@ -141,7 +149,88 @@ impl<'a> NodeView<'a> {
             })
         };
         reader.finish()?;
-        Some(Self { parent, level, tag, span, centroid, entries })
+        Some(Self { parent, level, tag, span, firsts, centroid, entries })
+    }
+}
+
+/// The bytes before a node's centroid.
+pub(super) const HEADER: usize = 44;
+const DIMENSION: usize = 30;
+const COUNTS: usize = 32;
+
+/// Turns a codes segment and the blocks that were appended to it into the segment that the leaf
+/// would have if it had been written whole. `None` if it is not such a segment. Anything else but a
+/// leaf with blocks is left as it is.
+///
+/// A block is `count u16 | firsts u16 | codes | add | rescale | error | row tags`; each array goes
+/// to the end of the leaf's own, from the last on.
+pub(crate) fn fold(plain: &mut Vec<u8>) -> Option<()> {
+    let Some(Shape { strides, own, own_firsts, end }) = Shape::of_appended(plain)? else {
+        return Some(());
+    };
+    let count = usize::try_from(own).ok()?;
+    let row: usize = strides.iter().sum();
+    let tail = plain.split_off(end);
+    let (mut blocks, mut added, mut firsts) = (Vec::new(), 0u32, 0u32);
+    let mut reader = Reader::new(&tail);
+    while reader.left() > 0 {
+        let (rows, first) = (reader.u16()?, reader.u16()?);
+        let mut columns = [&[][..]; 5];
+        for (column, stride) in columns.iter_mut().zip(strides) {
+            *column = reader.bytes(usize::from(rows).checked_mul(stride)?)?;
+        }
+        blocks.push(columns);
+        (added, firsts) = (added.checked_add(rows.into())?, firsts.checked_add(first.into())?);
+    }
+    plain.resize(usize::try_from(added).ok()?.checked_mul(row)?.checked_add(end)?, 0);
+    let (mut from, mut to) = (end, plain.len());
+    for (at, stride) in strides.into_iter().enumerate().rev() {
+        for column in blocks.iter().rev().filter_map(|columns| columns.get(at)) {
+            to = to.checked_sub(column.len())?;
+            plain.get_mut(to..)?.get_mut(..column.len())?.copy_from_slice(column);
+        }
+        let length = count.checked_mul(stride)?;
+        (from, to) = (from.checked_sub(length)?, to.checked_sub(length)?);
+        plain.copy_within(from..from.checked_add(length)?, to);
+    }
+    let counts = [own.checked_add(added)?, own_firsts.checked_add(firsts)?];
+    let header = plain.get_mut(COUNTS..)?.get_mut(..8)?;
+    header.copy_from_slice(counts.map(u32::to_be_bytes).as_flattened());
+    Some(())
+}
+
+/// As [`fold`], of a segment that stays as it is.
+pub(super) fn folded(plain: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if Shape::of_appended(plain)?.is_none() {
+        return Some(Cow::Borrowed(plain));
+    }
+    let mut plain = plain.to_vec();
+    fold(&mut plain)?;
+    Some(Cow::Owned(plain))
+}
+
+/// Where things are in the codes segment of a leaf that something was appended to.
+struct Shape {
+    /// Bytes of a row in each of the arrays.
+    strides: [usize; 5],
+    own: u32,
+    own_firsts: u32,
+    /// Where the leaf's own segment ends.
+    end: usize,
+}
+
+impl Shape {
+    #[expect(clippy::option_option, reason = "malformed and not appended to are two things")]
+    fn of_appended(plain: &[u8]) -> Option<Option<Self>> {
+        let (level, width) = (*plain.first()?, Width::from_bits(*plain.get(1)?));
+        let (Some(width), 0) = (width, level) else { return Some(None) };
+        let mut reader = Reader::new(plain.get(DIMENSION..)?);
+        let dimension = usize::from(reader.u16()?);
+        let (own, own_firsts) = (reader.u32()?, reader.u32()?);
+        let strides = [width.code_bytes(dimension), 4, 4, 4, 4];
+        let rows = usize::try_from(own).ok()?.checked_mul(strides.iter().sum())?;
+        let end = HEADER.checked_add(dimension)?.checked_add(rows)?;
+        Some((plain.len() > end).then_some(Self { strides, own, own_firsts, end }))
     }
 }
 

@@ -72,6 +72,28 @@ fn who_may_not_read_gets_nothing_from_it() {
     assert_eq!(query(&writer).unwrap_err(), Error::PermissionDenied { needs: Needs::Read });
 }
 
+/// A leaf that rows were appended to is another leaf to the cache, codes and rows.
+#[test]
+fn new_items_are_found_at_once() {
+    let (db, index) = memory_with(cached(), CONFIG);
+    let vectors = Random(8).vectors(600, 16);
+    index.upsert(&items(&vectors)).unwrap();
+    let other = db.load_index(NAME, root(ROOT)).unwrap();
+    for (number, vector) in vectors.iter().enumerate().take(40) {
+        // All leaves, twice, so that they are in the cache and known to be current.
+        for _ in 0..2 {
+            other.query(vector).probes(1000).run().unwrap();
+        }
+        let id = format!("new {number}");
+        index.upsert(&[Item::new(id.clone(), vector.clone())]).unwrap();
+        let hits = other.query(vector).top_k(2).run().unwrap();
+        let mut found = ids(&hits);
+        found.sort_unstable();
+        assert_eq!(found, [format!("{number:05}"), id]);
+    }
+    other.verify_tree().unwrap();
+}
+
 #[test]
 fn what_was_deleted_or_replaced_is_never_found() {
     let (db, index) = memory_with(cached(), CONFIG);

@@ -382,17 +382,11 @@ def nodes():
     for bits in [1, 2, 4, 8]:
         check(f"code.{bits}", packed(bits, [i * 3 // 2 for i in range(128)]))
 
-    codes = u8(0) + u8(2) + u64(3) + bytes(16) + floats([0.0]) + u16(128) + u32(2) + floats([0.25]) + centroid(5)
-    codes += packed(2, [i * 3 // 2 for i in range(128)]) + packed(2, [i * 2 for i in range(128)])
-    codes += floats([0.5, 1.5]) + floats([-0.0, -1.0]) + floats([0.125, 0.125])
-    codes += ramp(0x70, 4) + ramp(0x71, 4)
-    rows = b""
-    for n in [0, 1]:
-        rows += ramp(0x70 + n, 16) + u64(6 + n) + u64(258) + u32(2) + u16(1 + n) + u8(n) + u8(0)
-        rows += ramp(0x30 + n, 24) + floats([2.0 + n])
+    codes = leaf_head(2, 1) + arrays([0, 1])
+    rows = leaf_rows({0: 0, 1: 1})
     check("leaf.codes", codes)
     check("leaf.rows", rows)
-    branch = u8(1) + u8(8) + u64(0) + ramp(0x90, 16) + floats([0.5]) + u16(128) + u32(3) + floats([0.0625]) + centroid(9)
+    branch = u8(1) + u8(8) + u64(0) + ramp(0x90, 16) + floats([0.5]) + u16(128) + u32(3) + u32(0) + floats([0.0625]) + centroid(9)
     children = [258, 4, 5]
     branch += b"".join(u64(child) for child in children) + floats([0.5] * 3)
     squares = [sum((0.5 * (byte - 128)) ** 2 for byte in centroid(child)) for child in children]
@@ -400,7 +394,7 @@ def nodes():
     branch += b"".join(centroid(child) for child in children)
     check("branch.codes", branch)
 
-    at = place(0x30, bytes(8) + u64(258), 258)
+    at = place(0x30, bytes(8) + u64(258), 258, form=2)
     check("node.place", at)
     check("single_use.node", single_use("node", at, SALT))
     long = bytes(i % 251 for i in range(2100))
@@ -411,13 +405,13 @@ def nodes():
     ]:
         values = parts(f"node.{name}")
         for part, value in enumerate(values):
-            assert value[0] == 1 and len(value) <= limit
+            assert value[0] == 2 and len(value) <= limit
             assert part + 1 == len(values) or len(value) == limit
             check(f"node.{name}.key.{part}", key(0x30, u64(node), u32(part)))
-        at = place(0x30, bytes(8) + u64(node), 258)
+        at = place(0x30, bytes(8) + u64(node), 258, form=2)
         lengths = u32(len(codes)) + u32(len(rows))
         whole = values[0] + b"".join(value[1:] for value in values[1:])
-        assert whole[:47] == u8(1) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
+        assert whole[:47] == u8(2) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
         cipher, aad = AESGCM(single_use("node", at, salt)), at + u16(len(values)) + lengths
         end = 47 + len(codes) + 16
         assert cipher.decrypt(nonce(1, 0, True), whole[47:end], aad) == codes
@@ -427,6 +421,49 @@ def nodes():
             start, end = end, end + (len(rows) - 544 * part if last else 544) + 16
             opened += cipher.decrypt(nonce(2, part, last), whole[start:end], aad)
         assert opened == rows and end == len(whole), name
+    deltas()
+
+
+def leaf_head(count, firsts):
+    head = u8(0) + u8(2) + u64(3) + bytes(16) + floats([0.0]) + u16(128) + u32(count) + u32(firsts)
+    return head + floats([0.25]) + centroid(5)
+
+
+def arrays(numbers):
+    """The arrays of a leaf, or of a block of a delta, that has these rows."""
+    out = b"".join(packed(2, [i * (3 + n) // 2 for i in range(128)]) for n in numbers)
+    out += floats([n + 0.5 for n in numbers]) + floats([-float(n) for n in numbers])
+    return out + floats([0.125 for n in numbers]) + b"".join(ramp(0x70 + n, 4) for n in numbers)
+
+
+def leaf_rows(copies):
+    rows = b""
+    for n, copy in copies.items():
+        rows += ramp(0x70 + n, 16) + u64(6 + n) + u64(258) + u32(2) + u16(1 + n) + u8(copy) + u8(0)
+        rows += ramp(0x30 + n, 24) + floats([2.0 + n])
+    return rows
+
+
+def deltas():
+    after = u64(258) + ramp(0x08, 24)
+    for number, (generation, salt, copies) in enumerate([
+        (259, ramp(0x0B, 24), {2: 0}),
+        (261, ramp(0x0C, 24), {3: 1, 4: 0}),
+    ]):
+        firsts = sum(copy == 0 for copy in copies.values())
+        block = u16(len(copies)) + u16(firsts) + arrays(list(copies))
+        check(f"block.{number}", block)
+        rows = leaf_rows(copies)
+        lengths = u32(len(block)) + u32(len(rows))
+        delta = FILE[f"delta.{number}"]
+        assert delta[:44] == u32(2) + u64(generation) + salt + lengths
+        at = place(0x30, bytes(8) + u64(258), generation, form=2)
+        aad = at + u16(number) + after + lengths
+        cipher = AESGCM(single_use("node", at, salt))
+        assert cipher.decrypt(nonce(3, number, True), delta[44:], aad) == block + rows
+        CHECKED.add(f"delta.{number}")
+        after = u64(generation) + salt
+    check("leaf.folded", leaf_head(5, 3) + arrays([0, 1, 2, 3, 4]))
 
 
 def element(record_key, value):

@@ -5,11 +5,14 @@
 //! is followed; what it leaves out is not missed by a query. `verify_tree` finds both, and so does
 //! the signed set hash.
 
+mod deltas;
+
 use super::*;
 use crate::crypto::kdf::Salt;
 use crate::id::NodeId;
 use crate::index::Update;
 use crate::store::Change;
+use crate::store::key::Pseudonym;
 use crate::store::record::{SealedNode, Sealing, seal_node};
 use crate::store::tampering::Pairs;
 use crate::tree::node::Node;

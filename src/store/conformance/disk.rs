@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{LIMITS, commit, delete, everything, expecting, purge, put};
+use super::{LIMITS, append, commit, delete, everything, expecting, purge, put};
 use crate::error::{Error, Result};
 use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Family};
@@ -27,6 +27,8 @@ fn fill(engine: &RocksDb, durability: Durability) {
         engine.commit(Batch { changes, expect: None }, durability).unwrap();
     }
     commit(engine, vec![Change::DeletePrefix(vec![7]), delete(Family::Items, &[8])]);
+    let more = vec![append(Family::Nodes, &[9], b"more"), append(Family::Nodes, &[77], b"new")];
+    engine.commit(Batch { changes: more, expect: None }, durability).unwrap();
 }
 
 #[test]
@@ -180,4 +182,36 @@ fn after_a_purge_no_file_holds_a_deleted_value() {
         assert_eq!(held(value), 0);
     }
     assert!(held(&live) > 0);
+}
+
+/// What was appended is in the files as it is, until something rewrites the value.
+#[test]
+fn after_a_purge_no_file_holds_what_was_appended_to_a_rewritten_value() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let engine = create(&path);
+    let marker = || crate::crypto::random::<32>().unwrap();
+    let (gone, gone_alone, live) = (marker(), marker(), marker());
+    let f = Family::Nodes;
+    commit(&engine, vec![put(f, &[1, 1], b"base"), put(f, &[1, 2], b"base")]);
+    // One half of it in a table, the other in the log.
+    engine.purge(&[&[1]]).unwrap();
+    commit(&engine, vec![append(f, &[1, 1], &gone), append(f, &[1, 3], &gone_alone)]);
+    commit(&engine, vec![append(f, &[1, 2], &live)]);
+    let held = |value: &[u8]| {
+        let files =
+            fs::read_dir(&path).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        files.filter(|bytes| bytes.windows(value.len()).any(|window| window == value)).count()
+    };
+    for value in [&gone, &gone_alone, &live] {
+        assert!(held(value) > 0, "the search finds what is there");
+    }
+    commit(&engine, vec![put(f, &[1, 1], b"rewritten"), delete(f, &[1, 3])]);
+    engine.purge(&[&[1]]).unwrap();
+    assert_eq!((held(&gone), held(&gone_alone)), (0, 0));
+    assert!(held(&live) > 0);
+    drop(engine);
+    let engine = open(&path, Access::Existing).unwrap();
+    let live = [b"base", &live[..]].concat();
+    assert_eq!(engine.snapshot().get(f, &[1, 2]), Ok(Some(live)));
 }

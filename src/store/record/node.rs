@@ -3,14 +3,22 @@
 //! A node is two segments of plaintext that only `tree` understands: *codes*, which a query reads
 //! of every node it visits, and *rows*, of which it needs a few. One key seals both; the nonce
 //! names segment and part, and the rows are sealed in parts of [`ROWS_PART`] bytes, so that a query
-//! opens only the parts it needs. Every change of a node seals all of it again under a fresh salt.
+//! opens only the parts it needs. A change of a node seals all of it again under a fresh salt,
+//! unless it only adds rows to a leaf: then a *delta* is appended to the stored value.
 //!
-//! `format | parts | epoch | generation | salt | codes length | rows length | codes | rows`
+//! `format | parts | epoch | generation | salt | codes length | rows length | codes | rows | delta*`
+//!
+//! A delta is one seal with a key of its own; see [`delta`](super::delta). What is read of a node
+//! with deltas is both segments with what was appended to them, one delta after the other: who
+//! reads whole segments sees no difference but their length.
 //!
 //! What is longer than a value may be is cut; values after the first begin with the format byte.
 //! Part count and lengths are in the AAD, so a missing, extra or moved piece does not open.
 
+use zeroize::Zeroizing;
+
 use super::Epochs;
+use super::delta::{self, Delta, Tail};
 use crate::codec::{Format, Reader, Writer};
 use crate::crypto::aead::{Cipher, TAG, part_nonce};
 use crate::crypto::kdf::{Place, Purpose, ReadSecret, Salt};
@@ -19,7 +27,7 @@ use crate::id::{IndexId, NodeId};
 use crate::store::key::{self, Kind};
 
 /// The version of tree nodes.
-pub(crate) const NODE_FORMAT: u8 = 1;
+pub(crate) const NODE_FORMAT: u8 = 2;
 
 /// Bytes of rows that are sealed together.
 pub(crate) const ROWS_PART: usize = 544;
@@ -106,13 +114,17 @@ pub(crate) struct SealedNode<B> {
     sealing: Sealing,
     place: Place,
     lengths: Lengths,
+    /// What was appended since, oldest first.
+    deltas: Vec<Delta>,
     bytes: B,
 }
 
-/// The key of a stored node with what it needs to open the segments.
+/// The key of a stored node with what it needs to open the segments, and what its deltas hold.
 pub(crate) struct NodeCipher {
     cipher: Cipher,
     aad: [u8; Lengths::AAD],
+    /// Codes and rows of the first delta, then of the next.
+    appended: Zeroizing<Vec<u8>>,
 }
 
 impl<B: AsRef<[u8]>> SealedNode<B> {
@@ -130,32 +142,50 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
             Some((sealing, Lengths { parts, codes: reader.u32()?, rows: reader.u32()? }))
         };
         let (sealing, lengths) = header().ok_or_else(damaged)?;
-        if lengths.sealed() != Some(reader.rest().len()) {
-            return Err(damaged());
-        }
-        Ok(Self { sealing, place: place(index, node, &sealing), lengths, bytes })
+        let sealed = lengths.sealed().ok_or_else(damaged)?;
+        reader.bytes(sealed).ok_or_else(damaged)?;
+        // A node in several values is never appended to.
+        let alone = lengths.parts == 1 || reader.left() == 0;
+        let deltas = delta::parse(sealing.generation, HEADER + sealed, reader.rest());
+        let deltas = deltas.filter(|_| alone).ok_or_else(damaged)?;
+        Ok(Self { sealing, place: place(index, node, &sealing), lengths, deltas, bytes })
     }
 
-    pub(crate) const fn sealing(&self) -> &Sealing {
-        &self.sealing
+    /// The latest sealing: that of the last delta, or of the whole.
+    pub(crate) fn sealing(&self) -> &Sealing {
+        self.deltas.last().map_or(&self.sealing, |delta| &delta.sealing)
     }
 
-    /// Derives the key.
+    /// Where the next delta goes; `None` if the node is in several values.
+    pub(crate) fn tail(&self) -> Option<Tail> {
+        let whole = HEADER.checked_add(self.lengths.sealed()?)?;
+        let appended = self.bytes.as_ref().len().checked_sub(whole)?;
+        let position = u16::try_from(self.deltas.len()).ok()?;
+        let tail = Tail { after: *self.sealing(), position, whole, appended };
+        (self.lengths.parts == 1).then_some(tail)
+    }
+
+    /// Derives the key, and opens the deltas.
     pub(crate) fn cipher(&self, secrets: &Epochs) -> Result<NodeCipher> {
         let secret = secrets.get(self.sealing.epoch).ok_or(Error::Integrity(Fault::Node))?;
         let key = secret.single_use(Purpose::Node, &self.place, &self.sealing.salt);
-        Ok(NodeCipher { cipher: Cipher::new(&key), aad: self.lengths.aad(&self.place) })
+        let (cipher, aad) = (Cipher::new(&key), self.lengths.aad(&self.place));
+        let stored = self.bytes.as_ref();
+        let appended = delta::open(secrets, &self.place, &self.sealing, &self.deltas, stored)?;
+        Ok(NodeCipher { cipher, aad, appended })
     }
 
-    /// Opens the codes into `out`, in place of what it held.
+    /// Opens the codes into `out`, in place of what it held; the codes of deltas come after them.
     pub(crate) fn open_codes(&self, cipher: &NodeCipher, out: &mut Vec<u8>) -> Result<()> {
         let sealed = self.sealed(0, widen(self.lengths.codes));
         let nonce = part_nonce(CODES, 0, true);
         let opened = sealed.is_some_and(|s| cipher.cipher.open_over(&nonce, &cipher.aad, s, out));
+        delta::pieces(&self.deltas, &cipher.appended)
+            .for_each(|(codes, _)| out.extend_from_slice(codes));
         if opened { Ok(()) } else { Err(Error::Integrity(Fault::Node)) }
     }
 
-    /// Opens one part of the rows onto `out`.
+    /// Opens one part of the rows onto `out`, where those of deltas follow the others.
     pub(crate) fn open_rows(
         &self,
         cipher: &NodeCipher,
@@ -163,9 +193,35 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         let damaged = || Error::Integrity(Fault::Node);
-        let count = self.row_parts();
         let start = part.checked_mul(ROWS_PART).ok_or_else(damaged)?;
-        let length = widen(self.lengths.rows).checked_sub(start).ok_or_else(damaged)?;
+        let whole = widen(self.lengths.rows);
+        if start < whole {
+            self.open_whole_rows(cipher, part, whole - start, out)?;
+        }
+        if part >= self.row_parts() {
+            return Err(damaged());
+        }
+        let end = start.saturating_add(ROWS_PART);
+        let mut before = whole;
+        for (_, rows) in delta::pieces(&self.deltas, &cipher.appended) {
+            let (from, to) = (start.max(before), end.min(before + rows.len()));
+            if from < to {
+                out.extend_from_slice(rows.get(from - before..to - before).ok_or_else(damaged)?);
+            }
+            before += rows.len();
+        }
+        Ok(())
+    }
+
+    fn open_whole_rows(
+        &self,
+        cipher: &NodeCipher,
+        part: usize,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let damaged = || Error::Integrity(Fault::Node);
+        let count = widen(self.lengths.rows).div_ceil(ROWS_PART);
         let number = u32::try_from(part).map_err(|_| damaged())?;
         let nonce = part_nonce(ROWS, number, part + 1 == count);
         let before = widen(self.lengths.codes) + TAG + part * (ROWS_PART + TAG);
@@ -174,9 +230,14 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         if opened { Ok(()) } else { Err(damaged()) }
     }
 
-    /// The number of parts that the rows are sealed in.
-    pub(crate) const fn row_parts(&self) -> usize {
-        widen(self.lengths.rows).div_ceil(ROWS_PART)
+    /// The number of parts that the rows are opened in.
+    pub(crate) fn row_parts(&self) -> usize {
+        self.row_bytes().div_ceil(ROWS_PART)
+    }
+
+    fn row_bytes(&self) -> usize {
+        let appended: usize = self.deltas.iter().map(|delta| widen(delta.rows)).sum();
+        widen(self.lengths.rows).saturating_add(appended)
     }
 
     /// A piece of `length` bytes of plaintext that begins `before` bytes behind the header.
@@ -218,11 +279,12 @@ impl Lengths {
     }
 }
 
-const fn widen(length: u32) -> usize {
+pub(super) const fn widen(length: u32) -> usize {
     length as usize
 }
 
-fn place(index: IndexId, node: NodeId, sealing: &Sealing) -> Place {
+/// What is sealed with this sealing, whole or as a delta.
+pub(super) fn place(index: IndexId, node: NodeId, sealing: &Sealing) -> Place {
     Place {
         format: NODE_FORMAT,
         index,

@@ -7,8 +7,10 @@ use super::{EPOCH, Inputs, Lines, VECTOR, ramp};
 use crate::crypto::kdf::{Names, Place, Purpose};
 use crate::id::{ItemNumber, NodeId};
 use crate::store::key::{self, Kind};
-use crate::store::record::{SealedNode, Sealing, join_node, seal_node};
+use crate::store::record::{SealedNode, Sealing, join_node, seal_delta, seal_node};
+use crate::tree::append;
 use crate::tree::node::{Branch, Copy, Entries, Leaf, Node, Row};
+use crate::tree::view::fold;
 use crate::vector::kernels::codes::{self, Width};
 use crate::vector::rabitq::Factors;
 use crate::vector::rotation::Rotation;
@@ -24,6 +26,7 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
     put_codes(lines);
     let (leaf, branch) = put_segments(lines);
     put_sealed(lines, inputs, &leaf, &branch);
+    put_deltas(lines, inputs, &leaf);
 }
 
 fn put_rotation(lines: &mut Lines, inputs: &Inputs) {
@@ -71,9 +74,10 @@ fn centroid(first: usize, scale: f32) -> Rounded {
     Rounded { scale, codes: (0..PADDED).map(code).collect() }
 }
 
-fn leaf() -> Leaf {
+/// A leaf with these rows.
+fn leaf(rows: &[(u8, Copy)]) -> Leaf {
     let mut leaf = Leaf::empty(BRANCH, centroid(5, 0.25), Width::Two);
-    for (number, copy) in [(0u8, Copy::First), (1, Copy::Second)] {
+    for &(number, copy) in rows {
         let row = Row {
             pseudonym: ramp(0x70 + number),
             number: ItemNumber(6 + u64::from(number)),
@@ -89,6 +93,8 @@ fn leaf() -> Leaf {
     }
     leaf
 }
+
+const STORED: [(u8, Copy); 2] = [(0, Copy::First), (1, Copy::Second)];
 
 fn branch() -> Branch {
     let mut children = Entries::default();
@@ -110,7 +116,7 @@ fn put_segments(lines: &mut Lines) -> (Segments, Segments) {
          add n + 0.5, rescale -n, error 0.125, norm n + 2; pseudonym 70+n.., item number 6 + n, version\n\
          258, epoch 2, 1 + n values, copy n, salt 30+n.. (hex).",
     );
-    let leaf = Node::Leaf(leaf()).encode().unwrap();
+    let leaf = Node::Leaf(leaf(&STORED)).encode().unwrap();
     lines.put("leaf.codes", &leaf.0);
     lines.put("leaf.rows", &leaf.1);
     lines.section(
@@ -130,11 +136,11 @@ fn put_segments(lines: &mut Lines) -> (Segments, Segments) {
 
 fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: &Segments, branch: &Segments) {
     lines.section(
-        "The key of a node from input.read_secret.2 and input.salt: format 1, index id, epoch 2, kind\n\
+        "The key of a node from input.read_secret.2 and input.salt: format 2, index id, epoch 2, kind\n\
          30, id 258, version 258.",
     );
     let place = Place {
-        format: 1,
+        format: 2,
         index: inputs.index,
         epoch: EPOCH,
         kind: Kind::Node as u8,
@@ -173,4 +179,42 @@ fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: &Segments, branch: &Segm
         }
         assert_eq!((&opened_codes, &opened_rows), (codes, rows));
     }
+}
+
+fn put_deltas(lines: &mut Lines, inputs: &Inputs, stored: &Segments) {
+    lines.section(
+        "The leaf as node 258 under the salt 08..1f, to which two deltas were appended: row 2, a first\n\
+         copy, with generation 259 and the salt 0b..22, then rows 3, a second copy, and 4, a first one,\n\
+         with generation 261 and the salt 0c..23. Last, the codes as one segment.",
+    );
+    let (codes, rows) = stored;
+    let sealing = |generation, first| Sealing { epoch: EPOCH, generation, salt: ramp(first) };
+    let whole = sealing(258, 0x08);
+    let values = seal_node(&inputs.read, inputs.index, LEAF, &whole, codes, rows, 65_536).unwrap();
+    let (mut value, mut all, mut opened_rows) = (values[0].clone(), STORED.to_vec(), Vec::new());
+    let deltas = [
+        (sealing(259, 0x0b), &[(2, Copy::First)][..]),
+        (sealing(261, 0x0c), &[(3, Copy::Second), (4, Copy::First)]),
+    ];
+    for (number, (sealing, new)) in deltas.into_iter().enumerate() {
+        let tail = SealedNode::parse(inputs.index, LEAF, &value).unwrap().tail().unwrap();
+        let (codes, rows) = append::encode(&leaf(new)).unwrap();
+        let (read, index) = (&inputs.read, inputs.index);
+        let delta = seal_delta(read, index, LEAF, &sealing, &tail, &codes, &rows).unwrap();
+        lines.put(&format!("block.{number}"), &codes);
+        lines.put(&format!("delta.{number}"), &delta);
+        value.extend(delta);
+        all.extend_from_slice(new);
+    }
+    let sealed = SealedNode::parse(inputs.index, LEAF, &value).unwrap();
+    let cipher = sealed.cipher(&inputs.epochs()).unwrap();
+    let mut opened_codes = Vec::new();
+    sealed.open_codes(&cipher, &mut opened_codes).unwrap();
+    fold(&mut opened_codes).unwrap();
+    for part in 0..sealed.row_parts() {
+        sealed.open_rows(&cipher, part, &mut opened_rows).unwrap();
+    }
+    let expected = Node::Leaf(leaf(&all)).encode().unwrap();
+    assert_eq!((&opened_codes, &opened_rows), (&expected.0, &expected.1));
+    lines.put("leaf.folded", opened_codes);
 }

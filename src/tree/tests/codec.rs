@@ -124,7 +124,7 @@ fn counts_that_lie_are_refused_before_anything_is_made() {
             for dimension in [0, 64, 128, u16::MAX] {
                 for count in [1, 2, 1 << 16, 1 << 30, u32::MAX - 1, u32::MAX] {
                     let mut out = Writer::with_capacity(0);
-                    out.u8(level).u8(width).u64(1).bytes(&[0; 20]).u16(dimension).u32(count);
+                    out.u8(level).u8(width).u64(1).bytes(&[0; 20]).u16(dimension).u32(count).u32(0);
                     out.bytes(&[0; 4]).bytes(&vec![128; usize::from(dimension)]).bytes(&[0; 3]);
                     assert!(NodeView::decode(&out.finish()).is_none());
                 }

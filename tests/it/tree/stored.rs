@@ -44,6 +44,46 @@ fn a_tree_is_whole_after_every_opening() {
     }
 }
 
+/// Leaves grow by one row at a time, are flushed, compacted and read back in between.
+#[test]
+fn a_tree_that_grew_item_by_item_is_whole_after_every_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let options = || small().durability(Durability::Buffered);
+    let vectors = Random(4).vectors(1000, 24);
+    let all = items(&vectors);
+    let db = Database::open(&path, options()).unwrap();
+    db.create_index(NAME, &index_key(ROOT), IndexConfig::new(Metric::Euclidean)).unwrap();
+    db.load_index(NAME, root(ROOT)).unwrap().upsert(&all[..700]).unwrap();
+    db.close().unwrap();
+    for step in 0..6 {
+        let db = Database::open(&path, options()).unwrap();
+        let index = db.load_index(NAME, root(ROOT)).unwrap();
+        sound(&index);
+        let new = 700 + step * 50..750 + step * 50;
+        for number in new.clone() {
+            index.upsert(&all[number..=number]).unwrap();
+        }
+        // One in ten goes again, from leaves that were just appended to.
+        let gone: Vec<&str> = new.clone().step_by(10).map(|number| all[number].id()).collect();
+        index.delete(&gone).unwrap();
+        if step % 2 == 1 {
+            // Deleting another index compacts, and flushes everything.
+            db.create_index("other", &index_key(ROOT), IndexConfig::new(Metric::Cosine)).unwrap();
+            db.delete_index("other", &root(ROOT)).unwrap();
+        }
+        sound(&index);
+        let at = new.start + 1;
+        let hits = index.query(&vectors[at]).top_k(1).run().unwrap();
+        assert_eq!((ids(&hits), hits[0].distance), (vec![all[at].id()], 0.0));
+        db.close().unwrap();
+    }
+    let db = Database::open_read_only(&path, options()).unwrap();
+    let index = db.load_index(NAME, root(ROOT)).unwrap();
+    sound(&index);
+    assert_eq!(*index.count().unwrap(), 970);
+}
+
 #[test]
 fn what_was_built_under_other_limits_is_sound_and_is_counted() {
     let directory = tempfile::tempdir().unwrap();
