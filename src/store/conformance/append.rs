@@ -1,6 +1,8 @@
 //! Appending: one value to every reader, whatever the engine keeps.
 
-use super::{commit, delete, everything, get, put, scan};
+use std::time::Duration;
+
+use super::{commit, delete, everything, get, purge, put, scan};
 use crate::store::{Change, Engine, Family};
 
 const C: Family = Family::Catalog;
@@ -59,16 +61,16 @@ pub(super) fn a_snapshot_does_not_see_what_is_appended_later(engine: &dyn Engine
         assert_eq!(values(&*second), (Some("base+1".into()), Some("+1".into())), "{purged}");
         assert_eq!(values(&*engine.snapshot()), (Some("anew+3".into()), None), "{purged}");
         assert_eq!(held[0].as_deref(), Some(&b"base+1"[..]));
-        engine.purge(&[&[7]]).unwrap();
+        purge(engine, &[7], Duration::from_secs(9)).unwrap();
     }
 }
 
 pub(super) fn a_purge_keeps_what_was_appended(engine: &dyn Engine) {
     commit(engine, vec![put(C, &[7, 1], b"base"), append(C, &[7, 1], b"+1")]);
-    engine.purge(&[&[7]]).unwrap();
+    purge(engine, &[7], Duration::from_secs(9)).unwrap();
     commit(engine, vec![append(C, &[7, 1], b"+2"), append(C, &[7, 2], b"alone")]);
     let before = everything(engine);
-    engine.purge(&[&[7]]).unwrap();
+    purge(engine, &[7], Duration::from_secs(9)).unwrap();
     assert_eq!(everything(engine), before);
     assert_eq!(get(engine, &[7, 1]), Some(b"base+1+2".to_vec()));
     commit(engine, vec![append(C, &[7, 1], b"+3")]);
