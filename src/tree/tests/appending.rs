@@ -34,7 +34,9 @@ fn a_folded_leaf_is_the_leaf_written_whole() {
             let Node::Leaf(leaf) = store.node(id) else { panic!("a leaf") };
             let whole = Node::Leaf(leaf.clone()).encode().unwrap();
             let all = leaf.rows.len();
-            for seams in [vec![0], vec![all], vec![0, 1, 1, 3], vec![all / 2], vec![1, 2, 3, 4]] {
+            assert!(all > 0);
+            for mut seams in [vec![0], vec![all], vec![0, 1, 1, 3], vec![all / 2], vec![1, 2, 3]] {
+                seams.retain(|seam| *seam <= all);
                 let (mut codes, mut rows) = Node::Leaf(part(&leaf, 0..seams[0])).encode().unwrap();
                 let ends = seams[1..].iter().chain([&all]);
                 for (from, to) in seams.iter().zip(ends) {
