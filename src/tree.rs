@@ -17,8 +17,8 @@
 //!   it exceeds, and the child names the parent.
 //!
 //! A change is planned in memory on the nodes it touches ([`plan::Plan`]), and ends as a list of
-//! nodes and homes to be written in the commit of the write that caused it. Nothing runs in the
-//! background.
+//! nodes, rows to be [appended](append) to leaves, and homes, all to be written in the commit of the
+//! write that caused it. Nothing runs in the background.
 //!
 //! The module knows no storage: it reads through [`Backing`].
 

@@ -1,7 +1,7 @@
 //! Writing the tree: what a mutation plans on, and how its plan becomes changes of the commit.
 //!
-//! [`Growth`] reads and opens whole nodes, vectors and homes. It keeps the stored bytes of what it
-//! has read, because the set hash needs what a record replaces, and seals what a plan changed, each
+//! [`Growth`] reads and opens whole nodes, vectors and homes. It looks again at the
+//! stored bytes of what it replaces, because the set hash needs them, and seals what a plan changed, each
 //! under a fresh salt. Of a leaf that rows are appended to it keeps the hash and where the value
 //! ends.
 //!

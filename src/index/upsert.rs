@@ -5,8 +5,8 @@
 //! 2. Read the item records of those ids in one batched read. Nothing changed.
 //! 3. Plan the tree: take out what is replaced, find leaves for what is new, split what overflows.
 //!    Nothing changed.
-//! 4. On all threads: seal each payload under a fresh salt, seal the item records and the nodes
-//!    under others, collect the changes and what they do to the set hash. Nothing changed.
+//! 4. On all threads: seal each payload under a fresh salt, seal the item records and the nodes,
+//!    or what is appended to leaves, under others, collect the changes and what they do to the set hash. Nothing changed.
 //! 5. Commit. All of it, or nothing.
 //!
 //! An overwritten item keeps its item number; its old payload salt is gone with the old record.

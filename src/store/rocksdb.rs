@@ -389,6 +389,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
 }
 
 /// What a merge operand stands for: its bytes after those before it.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a merge operator")]
 fn append(_key: &[u8], before: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     let before = before.unwrap_or_default();
     let length = before.len() + operands.iter().map(<[u8]>::len).sum::<usize>();

@@ -347,9 +347,9 @@ pub(super) fn put_rows(rows: &[Row], codes: &[u8], factors: &[Factors], out: &mu
     put(out, factors.iter().map(|factors| factors.add));
     put(out, factors.iter().map(|factors| factors.rescale));
     put(out, factors.iter().map(|factors| factors.error));
-    rows.iter().for_each(|row| {
+    for row in rows {
         out.bytes(&row.tag());
-    });
+    }
 }
 
 fn put(out: &mut Writer, values: impl Iterator<Item = f32>) {

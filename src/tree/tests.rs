@@ -197,12 +197,11 @@ impl Store {
 
     fn apply(&mut self, effects: Effects) {
         for (id, node) in effects.nodes {
-            match node {
-                Some(node) => self.put(id, &node),
-                None => {
-                    assert!(self.nodes.remove(&id).is_some(), "{id:?} is not there");
-                    self.deltas.remove(&id);
-                }
+            if let Some(node) = node {
+                self.put(id, &node);
+            } else {
+                assert!(self.nodes.remove(&id).is_some(), "{id:?} is not there");
+                self.deltas.remove(&id);
             }
         }
         for (id, new) in effects.appended {

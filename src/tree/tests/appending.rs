@@ -34,7 +34,9 @@ fn a_folded_leaf_is_the_leaf_written_whole() {
             let Node::Leaf(leaf) = store.node(id) else { panic!("a leaf") };
             let whole = Node::Leaf(leaf.clone()).encode().unwrap();
             let all = leaf.rows.len();
-            for seams in [vec![0], vec![all], vec![0, 1, 1, 3], vec![all / 2], vec![1, 2, 3, 4]] {
+            assert!(all > 0);
+            for mut seams in [vec![0], vec![all], vec![0, 1, 1, 3], vec![all / 2], vec![1, 2, 3]] {
+                seams.retain(|seam| *seam <= all);
                 let (mut codes, mut rows) = Node::Leaf(part(&leaf, 0..seams[0])).encode().unwrap();
                 let ends = seams[1..].iter().chain([&all]);
                 for (from, to) in seams.iter().zip(ends) {
@@ -52,12 +54,9 @@ fn a_folded_leaf_is_the_leaf_written_whole() {
                 assert_eq!(codes, whole.0);
                 for length in 0..unfolded.len() {
                     let mut cut = unfolded[..length].to_vec();
-                    if cut == whole.0 {
-                        // What is cut off is a block without rows.
-                        continue;
-                    }
                     let sound = fold(&mut cut).is_some() && Node::decode(&cut, &rows).is_some();
-                    assert!(!sound, "cut to {length}");
+                    // Unless what is cut off is a block without rows.
+                    assert!(!sound || cut == whole.0, "cut to {length}");
                 }
             }
         }

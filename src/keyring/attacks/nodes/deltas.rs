@@ -88,9 +88,9 @@ fn a_leaf_is_written_whole_before_its_deltas_are_many() {
         // It may split and keep its id, or not.
         let Some(after) = world.store.get(Family::Nodes, &leaf) else { break };
         if after.starts_with(&before) {
-            appended += 1
+            appended += 1;
         } else {
-            whole += 1
+            whole += 1;
         }
         assert_eq!(world.verified(), Ok(()));
         assert!(world.set_hash_holds());
