@@ -211,9 +211,13 @@ pub(crate) fn fetch_fields(
     let mut out = Vec::with_capacity(items.len());
     for (pseudonym, record) in items {
         let mut result = Record { version: record.version, ..Record::default() };
-        let cipher = record.payload_cipher(&key.epochs, key.index, pseudonym)?;
+        let mut cipher = None;
         for field in include.fields() {
             let Some(extent) = record.extent(field) else { continue };
+            let cipher = match &mut cipher {
+                Some(cipher) => cipher,
+                none => none.insert(record.payload_cipher(&key.epochs, key.index, pseudonym)?),
+            };
             let parts = usize::try_from(extent.parts).unwrap_or(usize::MAX);
             let parts: Vec<Vec<u8>> = values.by_ref().take(parts).collect();
             if hash_values(&parts) != extent.hash {

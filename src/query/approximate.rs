@@ -17,6 +17,9 @@ use crate::vector::Scorer;
 /// The default of [`Query::effort`](super::Query::effort).
 pub const DEFAULT_EFFORT: u32 = 16;
 
+/// Item records read together: for as long as they are held, so are the engine's blocks around them.
+const BATCH: usize = 256;
+
 pub(super) fn search(
     snapshot: &dyn Snapshot,
     key: &ReadKey,
@@ -37,7 +40,7 @@ pub(super) fn search(
     let pages = PageReader::new(snapshot, key, shared)?;
     let (found, work) = search::search(&pages, space, query, scorer, &depth)?;
     let start = std::time::Instant::now();
-    let candidates = name(snapshot, key, found, settings.top_k, &pages)?;
+    let candidates = name(snapshot, key, &found, settings.top_k, &pages)?;
     let stats = QueryStats {
         nodes: work.nodes,
         rows: work.rows,
@@ -56,31 +59,33 @@ pub(super) fn search(
 fn name(
     snapshot: &dyn Snapshot,
     key: &ReadKey,
-    found: Vec<Found>,
+    found: &[Found],
     top_k: usize,
     pages: &PageReader<'_>,
 ) -> Result<Vec<Candidate>> {
-    let keys: Vec<_> =
-        found.iter().map(|found| key::item(key.index, &found.row.pseudonym)).collect();
-    let stored = snapshot.multi_get_pinned(Family::Items, &keys)?;
-    pages.reads.set(pages.reads.get() + keys.len() as u64);
+    let damaged = || Error::Integrity(Fault::Node);
     let mut plain = Vec::new();
     let mut candidates = Vec::with_capacity(found.len());
-    for (found, stored) in found.into_iter().zip(stored) {
-        let damaged = || Error::Integrity(Fault::Node);
-        let stored = stored.ok_or_else(damaged)?;
-        let row = &found.row;
-        let record = open_item(key, &row.pseudonym, &stored, &mut plain)?;
-        pages.opened.set(pages.opened.get() + plain.len() as u64);
-        let same = record.number == row.number
-            && record.version == row.version
-            && record.payload_salt == row.salt
-            && record.payload_epoch == row.epoch;
-        if !same {
-            return Err(damaged());
+    for batch in found.chunks(BATCH) {
+        let keys: Vec<_> =
+            batch.iter().map(|found| key::item(key.index, &found.row.pseudonym)).collect();
+        let stored = snapshot.multi_get_pinned(Family::Items, &keys)?;
+        pages.reads.set(pages.reads.get() + keys.len() as u64);
+        for (found, stored) in batch.iter().zip(stored) {
+            let stored = stored.ok_or_else(damaged)?;
+            let row = &found.row;
+            let record = open_item(key, &row.pseudonym, &stored, &mut plain)?;
+            pages.opened.set(pages.opened.get() + plain.len() as u64);
+            let same = record.number == row.number
+                && record.version == row.version
+                && record.payload_salt == row.salt
+                && record.payload_epoch == row.epoch;
+            if !same {
+                return Err(damaged());
+            }
+            let (distance, pseudonym) = (found.distance, row.pseudonym);
+            candidates.push(Candidate { distance, pseudonym, record });
         }
-        let (distance, pseudonym) = (found.distance, row.pseudonym);
-        candidates.push(Candidate { distance, pseudonym, record });
     }
     candidates.sort_unstable();
     candidates.truncate(top_k);

@@ -25,8 +25,8 @@ use ::rocksdb::checkpoint::Checkpoint;
 use ::rocksdb::statistics::{StatsLevel, Ticker};
 use ::rocksdb::{
     BlockBasedOptions, Cache, ChecksumType, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, MergeOperands, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    DBCompressionType, DBRecoveryMode, DataBlockIndexType, ErrorKind, LogLevel, MergeOperands,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{
@@ -371,11 +371,19 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     // Every read goes through them; looking them up in the cache would cost more than the read.
     blocks.set_cache_index_and_filter_blocks(false);
     blocks.set_bloom_filter(10.0, false);
+    // A key is found by its hash, without reading the entries before it.
+    blocks.set_block_restart_interval(1);
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    blocks.set_data_block_hash_ratio(0.25);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::None);
     options.set_merge_operator_associative("sealvec.append", append);
+    if matches!(family, Family::Nodes | Family::Payload) {
+        // What is read of these is there: where nothing lies below, a filter tells nothing.
+        options.set_optimize_filters_for_hits(true);
+    }
     if family == Family::Items {
         // Most ids of an upsert are new: let the memtable say so without a search.
         options.set_memtable_prefix_bloom_ratio(0.02);

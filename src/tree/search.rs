@@ -11,7 +11,7 @@
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
-//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each row scored in a batch, [`FIRST`] vectors.
+//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -135,6 +135,8 @@ struct Ranked {
 struct Scored<'s> {
     candidates: Vec<Candidate>,
     rows: Vec<OpenRows<'s>>,
+    /// As many candidates as are kept have smaller estimates.
+    limit: Option<f32>,
     /// Rows scored and not yet counted.
     count: u64,
     /// Scratch, for one page at a time.
@@ -145,6 +147,17 @@ struct Scored<'s> {
 }
 
 impl Scored<'_> {
+    /// Lets go of candidates that have no chance, once there are many: all but one more than are kept in the end.
+    /// Those that come later and are no nearer than the last of them need not be taken in at all.
+    fn prune(&mut self, cap: usize) {
+        let keep = kept(cap);
+        if self.candidates.len() > keep.saturating_mul(3) {
+            let (_, last, _) = self.candidates.select_nth_unstable_by(keep, by_estimate);
+            self.limit = Some(last.estimate);
+            self.candidates.truncate(keep.saturating_add(1));
+        }
+    }
+
     const fn take_count(&mut self) -> u64 {
         std::mem::replace(&mut self.count, 0)
     }
@@ -159,7 +172,6 @@ impl<'a> Search<'a> {
         let routed = Instant::now();
         work.routing += routed - start;
 
-        scored.candidates.reserve(leaves.len().min(BATCH) * 256);
         for (number, batch) in leaves.chunks(BATCH).enumerate() {
             let mut ids = batch.iter();
             self.pages.pages(batch, &mut |codes, rows| {
@@ -174,7 +186,6 @@ impl<'a> Search<'a> {
                 }
             })?;
             work.rows += scored.take_count();
-            prune(&mut scored.candidates, self.depth.cap());
         }
         if scored.rows.len() < leaves.len() {
             return Err(damaged());
@@ -214,9 +225,9 @@ impl<'a> Search<'a> {
         }
         let mut whole = true;
         loop {
-            let order = |a: &Ranked, b: &Ranked| a.rank.total_cmp(&b.rank).then(a.id.cmp(&b.id));
-            ranked.sort_unstable_by(order);
             if level <= 1 {
+                let most = self.depth.probes(self.space.form()).most;
+                sort_first(&mut ranked, most.max(1));
                 let count = self.count(&ranked);
                 whole &= count == ranked.len();
                 return Ok((ranked.iter().take(count).map(|child| child.id).collect(), whole));
@@ -224,6 +235,7 @@ impl<'a> Search<'a> {
             level -= 1;
             let beam = self.beam(ranked.len());
             whole &= beam >= ranked.len();
+            sort_first(&mut ranked, beam);
             let ids: Vec<NodeId> = ranked.iter().take(beam).map(|child| child.id).collect();
             ranked.clear();
             let mut seen = 0;
@@ -324,7 +336,9 @@ impl<'a> Search<'a> {
             &mut scored.estimates,
         );
         scored.count += leaf.tags.len() as u64;
+        let limit = scored.limit.unwrap_or(f32::INFINITY);
         let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
+        let rows = rows.filter(|((estimate, _), _)| estimate.distance < limit);
         scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
             estimate: estimate.distance,
             lower: estimate.lower,
@@ -332,6 +346,7 @@ impl<'a> Search<'a> {
             row,
             tag: *tag,
         }));
+        scored.prune(self.depth.cap());
         Ok(())
     }
 
@@ -398,6 +413,16 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Puts the `count` nearest first, in their order.
+fn sort_first(ranked: &mut [Ranked], count: usize) {
+    let order = |a: &Ranked, b: &Ranked| a.rank.total_cmp(&b.rank).then(a.id.cmp(&b.id));
+    if count < ranked.len() {
+        ranked.select_nth_unstable_by(count, order);
+    }
+    let first = count.min(ranked.len());
+    ranked.split_at_mut(first).0.sort_unstable_by(order);
+}
+
 /// Of candidates, how many are worth keeping: two copies of everything that may be reranked, and some to spare for tags
 /// that collide.
 const fn kept(cap: usize) -> usize {
@@ -406,15 +431,6 @@ const fn kept(cap: usize) -> usize {
 
 fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
     a.estimate.total_cmp(&b.estimate).then((a.page, a.row).cmp(&(b.page, b.row)))
-}
-
-/// Lets go of candidates that have no chance, once there are many: all but one more than are kept in the end.
-fn prune(all: &mut Vec<Candidate>, cap: usize) {
-    let keep = kept(cap);
-    if all.len() > keep.saturating_mul(4) {
-        all.select_nth_unstable_by(keep, by_estimate);
-        all.truncate(keep.saturating_add(1));
-    }
 }
 
 /// The candidates that may be reranked, in the order of their estimates, each item once.

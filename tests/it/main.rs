@@ -21,6 +21,7 @@ mod items;
 mod kill;
 mod leaks;
 mod lifecycle;
+mod memory;
 mod model;
 mod optimize;
 mod permissions;
