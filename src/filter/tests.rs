@@ -1,5 +1,6 @@
 //! The language, by example, by property, and beside another implementation.
 
+mod answers;
 mod build;
 mod document;
 mod properties;
