@@ -53,6 +53,10 @@ struct Readme;
 #[doc = include_str!("../docs/deletion.md")]
 struct Deletion;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/filters.md")]
+struct Filters;
+
 #[doc(hidden)]
 pub mod bench_support;
 mod cache;
@@ -64,6 +68,7 @@ mod crypto;
 mod database;
 mod delete;
 mod error;
+mod filter;
 mod handle;
 mod history;
 mod id;
@@ -88,6 +93,7 @@ pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
 pub use delete::{DeleteOptions, DeleteOutcome, DeleteReport, Mismatch, Missing, Selector};
 pub use error::{Error, Fault, Needs, Result, Unmet};
+pub use filter::{Filter, Operand};
 pub use history::{Folded, History, HistoryEntry};
 pub use id::{ETag, Permissions, Trace, UserId, VersionToken};
 pub use index::{
