@@ -88,7 +88,7 @@ impl<'a> Caller<'a> {
         ids.dedup();
         let mut puts: Vec<Put> = Vec::new();
         for id in ids {
-            let contents = self.one_of(2).then(|| vec![7; self.random.below(300)]);
+            let contents = self.one_of(2).then(|| vec![7; self.random.below(30)]);
             let metadata = self.one_of(2).then(|| json!({ "n": self.random.below(1000) }));
             let value = Value { vector: self.vector(), contents, metadata };
             puts.push(Put { id, value, based: Based::Nothing });
@@ -139,7 +139,7 @@ impl<'a> Caller<'a> {
                 Call::Upsert { puts, if_match, create }
             }
             4 => {
-                let (id, contents) = (self.id(), vec![8; self.random.below(300)]);
+                let (id, contents) = (self.id(), vec![8; self.random.below(30)]);
                 let known = self.versions.get(&id).copied().filter(|_| self.one_of(2));
                 let based = known.map_or(Based::Nothing, Based::Version);
                 Call::Update { id, contents, if_match: self.if_match(), based }
