@@ -10,14 +10,14 @@ mod ledger;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sealvec::{
     Database, DeleteOptions, Durability, Include, Index, IndexConfig, Item, Metric, Options,
     Selector, Tuning, VersionToken, WriteOptions,
 };
 
-use crate::children::{self, Moment};
+use crate::children::{Moment, Task, say};
 use crate::support::{NAME, ROOT, index_key, root, small};
 use crate::tree::{Random, ids, sound};
 use ledger::{Call, Fate, Found, IDS, Ledger, Stored, Told, commit_of, contents, name, vector};
@@ -32,7 +32,7 @@ fn options(durability: Durability) -> Options {
 
 /// Says a call, makes it, and says what it was told.
 fn make(index: &Index<'_>, call: &Call) {
-    children::say(&format!("call {call}"));
+    say(&format!("call {call}"));
     let items = |puts: &[(usize, u64)]| -> Vec<Item> {
         let item = |(id, seed): &(usize, u64)| {
             Item::new(name(*id), vector(*seed)).contents(contents(*seed))
@@ -66,22 +66,16 @@ fn make(index: &Index<'_>, call: &Call) {
         }
     };
     let told = Told { changes, count, bytes, commit: commit_of(&version) };
-    children::say(&format!("told {told}"));
+    say(&format!("told {told}"));
 }
 
 /// Whether this process is a child; it has done its work then.
 fn done_as_child() -> bool {
-    let Some(task) = children::task() else { return false };
-    let fields: Vec<&str> = task.splitn(3, ' ').collect();
-    let [durability, seed, path] = fields[..] else { panic!("{task}") };
-    let durability = match durability {
-        "synced" => Durability::Synced,
-        _ => Durability::Buffered,
-    };
+    let Some(Task { path, durability, seed }) = Task::given() else { return false };
     let db = Database::open(path, options(durability)).unwrap();
     let index = db.load_index(NAME, root(ROOT)).unwrap();
-    children::say(&format!("open {}", commit_of(&index.describe().unwrap().version)));
-    let mut random = Random(seed.parse().unwrap());
+    say(&format!("open {}", commit_of(&index.describe().unwrap().version)));
+    let mut random = Random(seed);
     // As good as without end.
     for _ in 0..10_000 {
         make(&index, &Call::random(&mut random));
@@ -161,12 +155,11 @@ fn kill(test: &str, durability: Durability, micros: usize) {
     let mut ledger = Ledger::new(first);
     let (mut random, mut tally, started) = (Random(seed), Tally::default(), Instant::now());
     for round in 0..KILLS {
-        let task = format!("{name} {} {}", u64::from(round) + seed * 1000, path.display());
-        // Some time of the start, or some part of a call.
-        let start = random.below(6) == 0;
-        let (lines, most) = if start { (0, 30_000) } else { (1 + random.below(25), micros) };
-        let kill = Moment { lines, then: Duration::from_micros(random.below(most) as u64) };
-        let ended = children::run(test, &task, Some(kill));
+        // At the start, or in or after one of the first calls.
+        let lines = if random.below(8) == 0 { 1 } else { 16 };
+        let moment = Moment::random(&mut random, lines, micros);
+        let seed = seed * 1000 + u64::from(round);
+        let ended = Task { path: path.clone(), durability, seed }.run(test, Some(moment));
         assert!(ended.killed, "round {round}: the child came to an end: {:?}", ended.said);
         let mut before = ledger.clone();
         let calls = ledger.read(&ended.said).unwrap_or_else(|fault| panic!("{round}: {fault}"));
@@ -183,6 +176,16 @@ fn kill(test: &str, durability: Durability, micros: usize) {
         tally.untouched += u32::from(fate == Fate::Untouched);
     }
     let Tally { killed, early, acknowledged, whole, untouched } = tally;
+    // The chain is whole, and every commit that was told of is in it.
+    let db = Database::open(&path, options(durability)).unwrap();
+    let mut commits = BTreeMap::new();
+    let index = db.load_index(NAME, root(ROOT)).unwrap();
+    let folded = index.for_each_commit(.., |commit| {
+        commits.insert(commit.version.sequence, commit_of(&commit.version));
+        ControlFlow::Continue(())
+    });
+    assert!(folded.unwrap().is_none());
+    assert_eq!(commits, ledger.commits);
     println!(
         "{name}: {killed} kills in {} s, {early} before the database was open; {acknowledged} \
          acknowledged calls, {} unacknowledged: {whole} whole, {untouched} untouched",

@@ -192,6 +192,8 @@ pub(super) enum Fate {
 pub(super) struct Ledger {
     items: Items,
     commit: String,
+    /// All of them, by number.
+    pub(super) commits: BTreeMap<u64, String>,
     pending: Option<Call>,
 }
 
@@ -204,8 +206,16 @@ fn size(items: &Items) -> u64 {
 
 impl Ledger {
     /// Of an index without items.
-    pub(super) const fn new(commit: String) -> Self {
-        Self { items: BTreeMap::new(), commit, pending: None }
+    pub(super) fn new(commit: String) -> Self {
+        let mut ledger =
+            Self { items: Items::new(), commit, commits: BTreeMap::new(), pending: None };
+        ledger.enter(ledger.commit.clone());
+        ledger
+    }
+
+    fn enter(&mut self, commit: String) {
+        self.commits.insert(sequence_of(&commit), commit.clone());
+        self.commit = commit;
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -249,7 +259,7 @@ impl Ledger {
         if !commits && told.commit != self.commit {
             return Err(format!("{told:?} is another commit than {}", self.commit));
         }
-        self.commit = told.commit;
+        self.enter(told.commit);
         Ok(())
     }
 
@@ -273,7 +283,7 @@ impl Ledger {
                 found.items, self.items
             ));
         }
-        self.commit.clone_from(&found.commit);
+        self.enter(found.commit.clone());
         Ok(fate)
     }
 }
@@ -286,7 +296,8 @@ fn example() -> (Ledger, Found, Found) {
     let pending = Call::Delete(vec![1, 2, 60]);
     let mut after = Found { items: items.clone(), sequence: 6, commit: "6.bb.1".to_owned() };
     pending.apply(&mut after.items, 6);
-    (Ledger { items, commit: before.commit.clone(), pending: Some(pending) }, before, after)
+    let ledger = Ledger::new(before.commit.clone());
+    (Ledger { items, pending: Some(pending), ..ledger }, before, after)
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use sealvec::{
-    DeleteOptions, DeleteOutcome, ETag, Error, Include, Index, Item, Mismatch, Missing, Record,
-    Result, Selector, Update, VersionToken, WriteOptions,
+    DeleteOptions, DeleteOutcome, ETag, Error, Include, Index, Item, Mismatch, Missing, Operation,
+    Record, Result, Selector, Update, VersionToken, WriteOptions,
 };
 use serde_json::Value as Json;
 
@@ -138,14 +138,14 @@ impl Event {
         matches!(&self.answer, Answer::Report(report) if report.commits())
     }
 
-    /// As an entry of a history has it.
-    pub(super) const fn operation(&self) -> &'static str {
+    /// What its commit is, if it makes one.
+    pub(super) const fn operation(&self) -> Option<Operation> {
         match self.call {
-            Call::Upsert { .. } => "upsert",
-            Call::Update { .. } => "update",
-            Call::Delete(_) => "delete",
-            Call::Write { .. } => "write",
-            _ => "read",
+            Call::Upsert { .. } => Some(Operation::Upsert),
+            Call::Update { .. } => Some(Operation::Update),
+            Call::Delete(_) => Some(Operation::Delete),
+            Call::Write { .. } => Some(Operation::Write),
+            _ => None,
         }
     }
 }

@@ -10,15 +10,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sealvec::{DeleteOutcome, Description, ETag, Error, Mismatch, Missing, Unmet, VersionToken};
+use sealvec::{
+    DeleteOutcome, Description, ETag, Error, Mismatch, Missing, Operation, Unmet, VersionToken,
+};
 
 use super::calls::{Answer, Based, Call, Deletion, Event, Held, Put, Report, Which};
 
-/// A commit, as an entry of the history of an index would have it.
+/// A commit, as the history of an index has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
     pub(super) version: VersionToken,
-    pub(super) operation: &'static str,
+    pub(super) operation: Operation,
     pub(super) inserted: u64,
     pub(super) updated: u64,
     pub(super) deleted: u64,
@@ -87,12 +89,13 @@ pub(super) fn judge(
                 return Err(format!("commit {sequence} has the ETag of an earlier one"));
             }
             let Report { inserted, updated, deleted, .. } = report;
-            let (version, operation) = (tokens[&sequence], event.operation());
+            let version = tokens[&sequence];
+            let Some(operation) = event.operation() else { return Err(format!("{event:?}")) };
             verdict.commits.push(Committed { version, operation, inserted, updated, deleted });
         }
         for event in others.remove(&sequence).unwrap_or_default() {
             model.answer(event, sequence).map_err(|what| format!("at {sequence}: {what}"))?;
-            let read = event.operation() == "read";
+            let read = event.operation().is_none();
             *if read { &mut verdict.reads } else { &mut verdict.idle } += 1;
         }
         open.extend(refusals.remove(&sequence).unwrap_or_default());
