@@ -106,7 +106,7 @@ impl Moment {
         let start = Instant::now();
         // The child may be done.
         while log_bytes(path) == before && start.elapsed() < Duration::from_millis(200) {
-            std::thread::yield_now();
+            sleep(Duration::from_micros(20));
         }
     }
 }
