@@ -1,27 +1,22 @@
 //! Killed: what a process leaves that ends in the middle of a bulk write or of `optimize`.
 //!
-//! The process is this binary, with one test to run and what it shall do in its environment. It says
-//! on stderr when the database is open and what each commit left; it is killed after the n-th of
-//! these lines, some time later or while it writes, chosen at random from a fixed seed. Then the database is opened again:
-//! every commit is there whole or not at all, what was said is there, and the next process goes on
-//! with it, until it is done.
+//! The process is a child of this one (see `children`). It says when the database is open and what
+//! each commit left; it is killed after the n-th of these lines, some time later or while it writes,
+//! chosen at random from a fixed seed. Then the database is opened again: every commit is there
+//! whole or not at all, what was said is there, and the next process goes on with it, until it is
+//! done.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use sealvec::{Database, Durability, Include, Index, IndexConfig, Item, Metric, Options, Tuning};
 use serde_json::json;
 
+use crate::children::{Ended, Moment, Task, say};
 use crate::support::{NAME, ROOT, index_key, root, small};
 use crate::tree::{Random, ids, items, sound};
 
-const TASK: &str = "SEALVEC_TEST_KILLED_AT";
 const DIMENSION: usize = 8;
 /// Items of a bulk write.
 const LOADED: usize = 240;
@@ -31,7 +26,6 @@ const NUMBERS: usize = 20_000;
 const COMMIT: u64 = 30;
 /// Items of an index that is optimized.
 const WORN: usize = 700;
-const KILL: i32 = 9;
 /// So many processes are killed, if that many indexes are enough.
 const KILLS: u32 = 30;
 const LIVES: usize = 12;
@@ -74,14 +68,12 @@ enum Line {
 }
 
 impl Line {
-    /// In one piece, so that it is there whole or not at all.
     fn say(self) {
-        let text = match self {
-            Self::Open => "open 0 0\n".to_owned(),
-            Self::Commit(a, b) => format!("commit {a} {b}\n"),
-            Self::End(a, b) => format!("end {a} {b}\n"),
-        };
-        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        match self {
+            Self::Open => say("open 0 0"),
+            Self::Commit(a, b) => say(&format!("commit {a} {b}")),
+            Self::End(a, b) => say(&format!("end {a} {b}")),
+        }
     }
 
     fn parse(text: &str) -> Self {
@@ -120,12 +112,7 @@ fn optimize(index: &Index<'_>) {
 
 /// Whether this process is one that may be killed; it has done its work then.
 fn done_as_child(work: Work) -> bool {
-    let Ok(task) = std::env::var(TASK) else { return false };
-    let (durability, path) = task.split_once(' ').unwrap();
-    let durability = match durability {
-        "synced" => Durability::Synced,
-        _ => Durability::Buffered,
-    };
+    let Some(Task { path, durability, .. }) = Task::given() else { return false };
     let db = Database::open(path, options(durability)).unwrap();
     let index = db.load_index(NAME, root(ROOT)).unwrap();
     Line::Open.say();
@@ -135,66 +122,10 @@ fn done_as_child(work: Work) -> bool {
     true
 }
 
-/// When a process is killed: after so many lines, and then so much later or, if no time is given,
-/// in the middle of the next commit: as soon as the log of the database grows.
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    lines: usize,
-    then: Option<Duration>,
-}
-
-impl Moment {
-    /// After the start, the opening, or one of the first commits, of which there are that many; a
-    /// commit takes about so long.
-    fn random(random: &mut Random, commits: usize, micros: usize) -> Self {
-        let lines = random.below(commits + 2);
-        let most = if lines == 0 { 40_000 } else { micros * 3 / 2 };
-        let later = Duration::from_micros(random.below(most) as u64);
-        Self { lines, then: (random.below(2) == 0).then_some(later) }
-    }
-
-    /// Waits for it, after the lines.
-    fn wait(self, path: &Path) {
-        if let Some(then) = self.then {
-            return sleep(then);
-        }
-        let before = log_bytes(path);
-        let start = Instant::now();
-        // The process may be done.
-        while log_bytes(path) == before && start.elapsed() < Duration::from_millis(200) {
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// What the logs of the database hold, if it is there.
-fn log_bytes(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let logs = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));
-    logs.filter_map(|log| log.metadata().ok()).map(|log| log.len()).sum()
-}
-
 /// Runs a test of this binary in a process of its own. What it said, and whether it was killed.
 fn run(test: &str, path: &Path, synced: bool, kill: Option<Moment>) -> (Vec<Line>, bool) {
-    let durability = if synced { "synced" } else { "buffered" };
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads", "1"])
-        .env(TASK, format!("{durability} {}", path.display()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut said = Vec::new();
-    if let Some(moment) = kill {
-        said.extend(lines.by_ref().take(moment.lines).map(Result::unwrap));
-        moment.wait(path);
-        child.kill().unwrap();
-    }
-    said.extend(lines.map(Result::unwrap));
-    let status = child.wait().unwrap();
-    let killed = status.signal() == Some(KILL) && kill.is_some();
-    assert!(status.success() || killed, "{status}: {said:?}");
+    let durability = if synced { Durability::Synced } else { Durability::Buffered };
+    let Ended { said, killed } = Task { path: path.into(), durability, seed: 0 }.run(test, kill);
     (said.iter().map(|line| Line::parse(line)).collect(), killed)
 }
 
@@ -272,7 +203,7 @@ fn a_bulk_write_that_is_killed_leaves_whole_commits_and_goes_on() {
         let (mut told, mut before) = (BTreeMap::new(), 0);
         for round in 0..40 {
             // In the end one may finish.
-            let kill = (round < 8).then(|| Moment::random(&mut random, 8, 20_000));
+            let kill = (round < 8).then(|| Moment::random(&mut random, 10, 30_000));
             let (said, was_killed) = run(TEST, &path, round % 2 == 0, kill);
             let (db, index) = open(&path);
             let by_version = read_all(&index, metadata);
@@ -337,7 +268,7 @@ fn an_optimize_that_is_killed_changes_no_item_and_goes_on() {
         drop(index);
         db.close().unwrap();
         for round in 0..40 {
-            let kill = (round < 9).then(|| Moment::random(&mut random, 5, 4000));
+            let kill = (round < 9).then(|| Moment::random(&mut random, 7, 6000));
             let (said, was_killed) = run(TEST, &path, round % 2 == 0, kill);
             let (db, index) = open(&path);
             assert_eq!(read_all(&index, |_| None), items, "{kill:?}");

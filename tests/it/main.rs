@@ -11,7 +11,12 @@
 
 mod bulk;
 mod cache;
+#[cfg(unix)]
+mod children;
 mod cli;
+#[cfg(unix)]
+mod delete_kill;
+mod delete_races;
 mod full_disk;
 mod golden_database;
 mod handles;
