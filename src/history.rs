@@ -12,7 +12,7 @@
 //!
 //! Commits beyond the retention of the index are folded into sums; see [`Folded`].
 //!
-//! Cost: 4 us for each commit between the head and the end of the range, 47 us more for each that
+//! Cost: 3 us for each commit between the head and the end of the range, 40 us more for each that
 //! is in the range, shared by the threads. Memory is [`CHUNK`] commits.
 
 use std::collections::BTreeMap;
