@@ -12,6 +12,7 @@
 mod bulk;
 mod cache;
 mod cli;
+mod delete;
 mod full_disk;
 mod golden_database;
 mod handles;
