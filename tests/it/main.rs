@@ -15,6 +15,7 @@ mod cache;
 mod children;
 mod cli;
 #[cfg(unix)]
+mod delete;
 mod delete_kill;
 mod delete_races;
 mod full_disk;
