@@ -2,6 +2,9 @@
 
 mod erasure;
 mod golden;
+mod owed;
 mod resume;
+#[cfg(feature = "rocksdb")]
+mod shredded;
 mod single_use;
 mod standard_vectors;

@@ -22,7 +22,6 @@ mod golden_database;
 mod handles;
 mod history;
 mod items;
-#[cfg(unix)]
 mod kill;
 mod leaks;
 mod lifecycle;
@@ -30,6 +29,7 @@ mod memory;
 mod model;
 mod optimize;
 mod permissions;
+mod purge;
 mod races;
 mod reads;
 mod restored;
