@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rocksdb::{DB, Options as RawOptions};
+use rocksdb::{ColumnFamilyDescriptor, DB, MergeOperands, Options as RawOptions};
 
 use crate::support::{FAMILIES, Stored, files, records};
 
@@ -23,6 +23,12 @@ pub(super) const ROSTER: u8 = 0x14;
 pub(super) const PAYLOAD: [u8; 3] = [0x50, 0x51, 0x52];
 
 const PIECE: usize = 24;
+
+/// What the engine does with values that are appended to.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a merge operator")]
+fn append(_key: &[u8], first: Option<&[u8]>, more: &MergeOperands) -> Option<Vec<u8>> {
+    Some(first.into_iter().chain(more).flatten().copied().collect())
+}
 
 /// The kinds of record that keep something secret, or lead to it.
 fn matters(record: &Stored) -> bool {
@@ -44,8 +50,18 @@ pub(super) struct Witness {
 impl Witness {
     /// Looks at what is stored now, while the database is open.
     pub(super) fn look(&mut self, path: &Path) {
+        let mut options = RawOptions::default();
+        // As the database has it: without it RocksDB does not survive reading what tracks its logs.
+        options.set_track_and_verify_wals_in_manifest(true);
+        let families = || {
+            FAMILIES.map(|name| {
+                let mut options = RawOptions::default();
+                options.set_merge_operator_associative("sealvec.append", append);
+                ColumnFamilyDescriptor::new(name, options)
+            })
+        };
         // RocksDB may take a file away between the reading of its name and its opening.
-        let open = || DB::open_cf_for_read_only(&RawOptions::default(), path, FAMILIES, false).ok();
+        let open = || DB::open_cf_descriptors_read_only(&options, path, families(), false).ok();
         let raw = iter::repeat_with(open).take(100).find_map(|raw| {
             if raw.is_none() {
                 thread::sleep(Duration::from_millis(10));
@@ -57,11 +73,14 @@ impl Witness {
         self.seen.extend(self.stored.iter().cloned());
     }
 
-    /// What was seen and is not stored any more.
+    /// What was seen and is not stored any more, nor the beginning of what it was appended to.
     fn gone(&self) -> impl Iterator<Item = &Stored> {
-        // A value that is stored under another key would not be gone from the files.
-        let live: BTreeSet<&[u8]> = self.stored.iter().map(|record| &record.value[..]).collect();
-        self.seen.iter().filter(move |record| !live.contains(&record.value[..]))
+        let place = |record: &Stored| (record.family, record.key.clone());
+        let live: BTreeMap<_, &[u8]> =
+            self.stored.iter().map(|record| (place(record), &record.value[..])).collect();
+        self.seen.iter().filter(move |record| {
+            !live.get(&place(record)).is_some_and(|value| value.starts_with(&record.value))
+        })
     }
 
     /// Of what is gone, how many records of each kind there are, and how many of those are still
@@ -85,8 +104,7 @@ impl Witness {
     }
 }
 
-/// The places of every piece of eight bytes would be too many: those of its first four bytes, by a
-/// bucket for every two.
+/// All files as one, with the places of every pair of bytes, so that a search looks at few.
 struct Haystack {
     bytes: Vec<u8>,
     starts: Vec<Vec<u32>>,
