@@ -2,7 +2,10 @@
 
 mod erasure;
 mod golden;
+mod owed;
 mod refusals;
 mod resume;
+#[cfg(feature = "rocksdb")]
+mod shredded;
 mod single_use;
 mod standard_vectors;

@@ -20,6 +20,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use ::rocksdb::checkpoint::Checkpoint;
 use ::rocksdb::statistics::{StatsLevel, Ticker};
@@ -257,13 +259,20 @@ impl Snapshot for View<'_> {
 fn patiently<T>(
     look: impl Fn() -> std::result::Result<T, ::rocksdb::Error>,
 ) -> std::result::Result<T, ::rocksdb::Error> {
-    for _ in 1..READ_ATTEMPTS {
+    for attempt in 1..READ_ATTEMPTS {
         match look() {
-            Err(error) if error.to_string().contains("No such file") => {}
+            Err(error) if is_gone(&error.to_string()) => {
+                thread::sleep(Duration::from_millis(u64::from(attempt)));
+            }
             other => return other,
         }
     }
     look()
+}
+
+/// Whether a table or a log that was named just before is not there any more.
+fn is_gone(message: &str) -> bool {
+    message.contains("No such file") || message.contains("Missing WAL")
 }
 
 #[derive(Debug, PartialEq, Eq)]

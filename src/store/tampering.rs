@@ -26,6 +26,7 @@ pub(crate) struct Tampering {
     failures: Arc<Mutex<Vec<Error>>>,
     purge_failures: Arc<Mutex<Vec<Error>>>,
     purges: Arc<Mutex<Vec<Vec<Family>>>>,
+    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
     reads: Arc<AtomicUsize>,
 }
 
@@ -37,6 +38,7 @@ impl Tampering {
             failures: Arc::default(),
             purge_failures: Arc::default(),
             purges: Arc::default(),
+            meanwhile: Arc::default(),
             reads: Arc::default(),
         }
     }
@@ -65,6 +67,11 @@ impl Tampering {
     /// The purges to come fail with these errors, last first.
     pub(crate) fn fail_next_purges(&self, errors: &[Error]) {
         self.purge_failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    /// Something that happens while the next purge runs.
+    pub(crate) fn during_next_purge(&self, what: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(what));
     }
 
     /// The families of every purge that was asked for since the last call.
@@ -139,6 +146,8 @@ impl Engine for Tampering {
 
     fn purge(&self, purge: &Purge<'_>) -> Result<Purged> {
         self.purges.lock().unwrap().push(purge.families.to_vec());
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|what| what());
         let failure = self.purge_failures.lock().unwrap().pop();
         failure.map_or_else(|| self.memory.purge(purge), Err)
     }

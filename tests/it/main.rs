@@ -14,8 +14,8 @@ mod cache;
 #[cfg(unix)]
 mod children;
 mod cli;
-#[cfg(unix)]
 mod delete;
+#[cfg(unix)]
 mod delete_kill;
 mod delete_races;
 mod full_disk;
@@ -23,7 +23,6 @@ mod golden_database;
 mod handles;
 mod history;
 mod items;
-#[cfg(unix)]
 mod kill;
 mod leaks;
 mod lifecycle;
@@ -31,6 +30,7 @@ mod memory;
 mod model;
 mod optimize;
 mod permissions;
+mod purge;
 mod races;
 mod reads;
 mod restored;

@@ -16,6 +16,7 @@ pub(crate) use delete::{Absent, Delete};
 
 use crate::help;
 use crate::output::Format;
+use crate::purge::Purge;
 
 /// Encrypted vector indexes: every command needs a key
 #[derive(Debug, Parser)]
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     History(History),
     /// Rebuilds the search tree of an index, part by part
     Optimize(Optimize),
+    /// Removes from the files what was deleted or overwritten in an index
+    Purge(Purge),
     /// Lists the indexes that the key opens
     Indexes(Indexes),
     /// Grants and revokes the rights of users; needs the index key
@@ -111,6 +114,7 @@ impl Command {
             Self::Verify(args) => args.acting.user_id,
             Self::History(args) => args.acting.user_id,
             Self::Optimize(args) => args.acting.user_id,
+            Self::Purge(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
             Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
                 None

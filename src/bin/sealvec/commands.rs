@@ -9,7 +9,7 @@ use crate::args::{Command, Create, Drop, Indexes, Program, Stats, Verify};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Object, Output, array, print_line, print_pairs, quote};
 use crate::session::Caller;
-use crate::{bench, export, history, import, items, keys, optimize, query, users};
+use crate::{bench, export, history, import, items, keys, optimize, purge, query, users};
 
 /// Runs the command.
 pub(crate) fn run(program: Program) -> Result<()> {
@@ -34,6 +34,7 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::Verify(args) => verify(&caller, &args),
         Command::History(args) => history::run(&caller, &args),
         Command::Optimize(args) => optimize::run(&caller, &args),
+        Command::Purge(args) => purge::run(&caller, &args),
         Command::Indexes(args) => indexes(&caller, &args),
         Command::Users(args) => users::run(&caller, &args),
         Command::Drop(args) => drop_index(&caller, &args),

@@ -143,3 +143,12 @@ that finds nothing to do writes nothing. It needs the write right.
 
 Example:
   sealvec --db db --key-file index.key optimize notes --output json";
+
+pub(crate) const PURGE: &str = "\
+Deleted and overwritten items stay in the files, as ciphertext, until the files are rewritten. This
+rewrites all but the vectors, contents and metadata themselves: what is left of those does not open
+without what is removed, whoever has the keys. With --payload they go too. It needs the write right.
+Copies of the database are not reached; the receipt names the checkpoints that are known.
+
+Example:
+  sealvec --db db --key-file index.key purge notes --output json";

@@ -20,6 +20,7 @@ mod new_file;
 mod npy;
 mod optimize;
 mod output;
+mod purge;
 mod query;
 mod session;
 mod users;

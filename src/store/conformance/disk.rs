@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{LIMITS, append, commit, delete, everything, expecting, purge, put};
 use crate::error::{Error, Result};
 use crate::store::rocksdb::{Access, RocksDb};
-use crate::store::{Batch, Change, Durability, Engine, Family};
+use crate::store::{Batch, Change, Durability, Engine, Family, Purge};
 
 const PATIENCE: Duration = PATIENCE;
 
@@ -214,4 +214,65 @@ fn after_a_purge_no_file_holds_what_was_appended_to_a_rewritten_value() {
     let engine = open(&path, Access::Existing).unwrap();
     let live = [b"base", &live[..]].concat();
     assert_eq!(engine.snapshot().get(f, &[1, 2]), Ok(Some(live)));
+}
+
+/// The number of files that hold a value.
+fn holding(path: &Path, value: &[u8]) -> usize {
+    let files = fs::read_dir(path).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    files.filter(|bytes| bytes.windows(value.len()).any(|window| window == value)).count()
+}
+
+#[test]
+fn a_purge_waits_for_a_snapshot_an_iterator_and_no_later_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let engine = create(&path);
+    let value = crate::crypto::random::<32>().unwrap();
+    let f = Family::Items;
+    commit(&engine, vec![put(f, &[1, 1], &value), put(f, &[1, 2], &[2; 32])]);
+    let before = engine.snapshot();
+    commit(&engine, vec![delete(f, &[1, 1])]);
+    let short = Duration::from_millis(20);
+    let said = purge(&engine, &[1], short).unwrap_err().to_string();
+    assert!(said.contains("still running"), "{said}");
+    assert!(before.get(f, &[1, 1]).unwrap().is_some());
+    drop(before);
+    // An iterator that began after the deletion keeps the table from before the purge.
+    let after = engine.snapshot();
+    let mut inside = None;
+    let mut visit = |_: &[u8], _: &[u8]| {
+        inside = Some(purge(&engine, &[1], short));
+        std::ops::ControlFlow::Continue(())
+    };
+    after.scan(f, &[1], &[1], &mut visit).unwrap();
+    let said = inside.unwrap().unwrap_err().to_string();
+    assert!(said.contains("superseded files"), "{said}");
+    // The snapshot itself does not.
+    purge(&engine, &[1], PATIENCE).unwrap();
+    assert_eq!(holding(&path, &value), 0);
+    drop(after);
+}
+
+#[test]
+fn a_family_that_is_not_purged_does_not_keep_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let engine = create(&path);
+    let value = crate::crypto::random::<32>().unwrap();
+    commit(&engine, vec![put(Family::Items, &[1, 1], &value)]);
+    commit(&engine, vec![put(Family::Payload, &[1, 1], &[3; 40]), delete(Family::Items, &[1, 1])]);
+    assert_eq!(holding(&path, &value), 1);
+    let only = Purge {
+        prefixes: &[&[1]],
+        families: &[Family::Items],
+        patience: PATIENCE,
+        stop: &|| false,
+    };
+    assert!(engine.purge(&only).unwrap().files_removed > 0);
+    assert_eq!((holding(&path, &value), holding(&path, &[3; 40])), (0, 1));
+    // Told to stop while it waits, it does.
+    let snapshot = engine.snapshot();
+    commit(&engine, vec![put(Family::Items, &[1, 1], b"")]);
+    assert_eq!(engine.purge(&Purge { stop: &|| true, ..only }), Err(Error::Closed));
+    drop(snapshot);
 }

@@ -248,7 +248,7 @@ fn a_command_line_that_is_not_one() {
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
     let commands = [
         "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify",
-        "history", "optimize", "drop",
+        "history", "optimize", "purge", "drop",
     ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));

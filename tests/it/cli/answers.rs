@@ -242,6 +242,34 @@ fn optimize_rebuilds_what_was_written_since() {
 }
 
 #[test]
+fn purge_answers_with_a_receipt() {
+    let cli = Cli::with_notes();
+    cli.owner("delete notes a").ok();
+    let (before, db) = (cli.state(), cli.path("db"));
+    Database::open(&db, Options::new()).unwrap().checkpoint(cli.path("copy")).unwrap();
+    cli.run("keygen --out reader.key").ok();
+    let grant = format!("users grant notes --user-id {ALICE} --user-key-file reader.key");
+    cli.owner(&format!("{grant} --permissions read")).ok();
+    cli.user(ALICE, "reader.key", "purge notes").fails(3);
+    let receipt = cli.owner("purge notes --output json").json();
+    let names: Vec<&str> = receipt.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "bytes_rewritten checkpoints files_removed index payload_remains scope \
+                    statement time took_ms up_to";
+    assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!((&receipt["scope"], &receipt["payload_remains"]), (&json!("records"), &json!(true)));
+    assert_eq!(receipt["up_to"], 4, "created, imported, deleted, granted");
+    let copy = cli.path("copy").display().to_string();
+    assert_eq!(receipt["checkpoints"][0]["path"], copy);
+    let said = cli.owner("purge notes --payload --deadline 5").ok();
+    for part in ["scope            payload", &copy, "No file of the database holds anything"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(cli.state(), before);
+    cli.owner("purge nowhere").fails(4);
+    cli.owner("purge notes --deadline soon").fails(2);
+}
+
+#[test]
 fn queries_answer_in_order() {
     let cli = numbers();
     // More queries than run in one pass.
