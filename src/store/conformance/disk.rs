@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Family, Purge};
 
-const PATIENCE: Duration = PATIENCE;
+const PATIENCE: Duration = Duration::from_secs(9);
 
 fn open(path: &Path, access: Access) -> Result<RocksDb> {
     RocksDb::open(path, access, 1 << 20, LIMITS)
