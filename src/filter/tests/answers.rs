@@ -1,4 +1,4 @@
-//! Beside mongomock, on random documents and filters; see scripts/filter_answers.py.
+//! Beside mongomock, on random documents and filters; see `scripts/filter_answers.py`.
 //!
 //! Every pair of a filter and a document to which no [`Rule`] applies must have mongomock's answer.
 //! A rule applies by what the filter asks and what the document has there, so that it excuses no
@@ -82,13 +82,14 @@ impl Applying {
                 Some(field) => self.candidates(rest, field),
                 None => vec![None],
             },
-            Value::Array(items) => match first.parse::<usize>() {
-                Ok(at) => items.get(at).map_or(vec![], |item| self.candidates(rest, item)),
-                Err(_) => {
+            Value::Array(items) => {
+                if let Ok(at) = first.parse::<usize>() {
+                    items.get(at).map_or(vec![], |item| self.candidates(rest, item))
+                } else {
                     let objects = items.iter().filter(|item| item.is_object());
                     objects.flat_map(|object| self.candidates(path, object)).collect()
                 }
-            },
+            }
             _ => {
                 self.0.insert(Rule::BelowScalar);
                 vec![None]
