@@ -6,8 +6,8 @@
 //! docs/deletion.md says what each promises.
 //!
 //! Steps, inside the mutation described in `commit`, and what a crash after each leaves:
-//! 1. Index, key and right, as for every call.
-//! 2. Arguments: limits, ids, what the selector needs. Nothing changed.
+//! 1. Index, key and rights: the write right, and the read right for what tells of items that stay.
+//! 2. Arguments: limits, ids. Nothing changed.
 //! 3. The index's condition: `if_match`. Nothing changed.
 //! 4. What is stored under the ids, read in one batch, and the conditions of each. Nothing changed.
 //! 5. The changes are collected and the tree is planned. A dry run ends here. Nothing changed.
@@ -140,8 +140,8 @@ impl Index<'_> {
     }
 
     /// Deletes what is selected, under conditions, in one commit. Needs the write right; the read
-    /// right too for what tells of single items: expected versions, selectors other than ids, and
-    /// dry runs.
+    /// right too for what tells of items that stay: expected versions, selectors other than ids,
+    /// limits, and dry runs.
     ///
     /// Damage does not keep an item: it goes, is reported as
     /// [`DeletedCorrupt`](DeleteOutcome::DeletedCorrupt), and the commit is a `recount`. A version
@@ -200,7 +200,8 @@ impl Index<'_> {
             Choice::Ids(ids) => ids.iter().any(|(_, version)| version.is_some()),
             Choice::Prefix(_) | Choice::All => true,
         };
-        if (oracle || options.dry_run) && !key.permissions().read() {
+        // Who may not read may ask nothing of an item that the answer leaves where it is.
+        if (oracle || options.dry_run || options.limit.is_some()) && !key.permissions().read() {
             return Err(Error::PermissionDenied { needs: Needs::Read });
         }
         let targets = match choice {

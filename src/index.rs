@@ -39,7 +39,7 @@ pub(crate) use growth::{Growth, replant};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
 pub(crate) use pages::PageReader;
 pub(crate) use partition::space;
-pub(crate) use removal::{Doomed, Removing};
+pub(crate) use removal::{Doomed, Removing, check_many};
 pub(crate) use scan::{Span, scan};
 
 use crate::commit::{Commit, Draft, Head};

@@ -2,6 +2,7 @@
 
 mod erasure;
 mod golden;
+mod refusals;
 mod resume;
 mod single_use;
 mod standard_vectors;

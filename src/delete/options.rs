@@ -6,12 +6,9 @@ use std::fmt;
 use crate::condition::{Expected, IfMatch};
 use crate::error::{Error, Result};
 use crate::id::Trace;
-use crate::index::check_ids;
+use crate::index::{check_ids, check_many};
 use crate::redact::Hidden;
 use crate::store::Durability;
-
-/// The most bytes that the ids of one delete have together.
-const MAX_BYTES: usize = 3 << 20;
 
 /// Which items a delete is about.
 ///
@@ -168,7 +165,8 @@ impl DeleteOptions {
     /// At most so many items go; [`DeleteReport::remaining`](super::DeleteReport::remaining) says
     /// how many are left. With ids the first of them go, otherwise those with the least ids.
     /// Default = none: all that are selected, or none if that is more than
-    /// [`Options::max_delete`](crate::Options::max_delete).
+    /// [`Options::max_delete`](crate::Options::max_delete). Needs the read right too, because what
+    /// remains was there.
     pub const fn limit(mut self, items: usize) -> Self {
         self.limit = Some(items);
         self
@@ -207,18 +205,7 @@ pub(super) fn targets<'a>(
     ids: &[(&'a str, Option<u64>)],
     max_ids: usize,
 ) -> Result<Vec<Target<'a>>> {
-    if ids.len() > max_ids {
-        return Err(Error::TooLarge(format!(
-            "{} ids, and one delete takes {max_ids}; nothing was deleted",
-            ids.len()
-        )));
-    }
-    let bytes: usize = ids.iter().map(|(id, _)| id.len()).sum();
-    if bytes > MAX_BYTES {
-        return Err(Error::TooLarge(format!(
-            "{bytes} bytes of ids, and one delete takes {MAX_BYTES}; nothing was deleted"
-        )));
-    }
+    check_many(ids.iter().map(|(id, _)| *id), max_ids)?;
     let all: Vec<&str> = ids.iter().map(|(id, _)| *id).collect();
     check_ids(&all)?;
     let mut seen: HashMap<&str, Option<u64>> = HashMap::with_capacity(ids.len());

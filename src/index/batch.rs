@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::removal::Removing;
+use super::removal::{Removing, check_many};
 use super::upsert::dimension_for;
-use super::write::{Existing, Writing};
+use super::write::{Existing, Writing, check_conditions};
 use super::{Committed, Growth, Index, Item, Outcome, check_ids, replant, space};
 use crate::commit::{self, Draft, Operation};
 use crate::condition::{IfMatch, WriteOptions};
@@ -40,7 +40,8 @@ impl Index<'_> {
     /// is counted as missing. If nothing is left to do, nothing is written.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if an id is both put and deleted; [`Error::Integrity`] if an item
+    /// [`Error::InvalidArgument`] if an id is both put and deleted; [`Error::TooLarge`] for more ids
+    /// than [`delete`](Self::delete) takes; [`Error::Integrity`] if an item
     /// to be deleted is damaged, which [`delete`](Self::delete) takes; and those of
     /// [`upsert_with`](Self::upsert_with). Nothing is written then.
     ///
@@ -65,6 +66,7 @@ impl Index<'_> {
         options: &WriteOptions,
     ) -> Result<WriteReport> {
         let committed = self.mutate_at(options.durability, |snapshot, key, limits| {
+            check_conditions(key, puts, options)?;
             let batch = match puts.first() {
                 Some(first) => {
                     let dimension = dimension_for(key, first)?;
@@ -73,14 +75,8 @@ impl Index<'_> {
                 }
                 None => None,
             };
+            check_many(deletes.iter().map(AsRef::as_ref), self.shared().options.max_delete)?;
             check_ids(deletes)?;
-            let max_delete = self.shared().options.max_delete;
-            if deletes.len() > max_delete {
-                return Err(Error::TooLarge(format!(
-                    "{} ids, and one call deletes {max_delete}; nothing was written",
-                    deletes.len()
-                )));
-            }
             let put: HashSet<&str> = puts.iter().map(Item::id).collect();
             let mut seen = HashSet::with_capacity(deletes.len());
             let mut ids: Vec<&str> = Vec::with_capacity(deletes.len());

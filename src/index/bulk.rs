@@ -86,6 +86,8 @@ impl Index<'_> {
     /// # Errors
     /// As [`upsert`](Self::upsert), the position being that among all items given. Items are checked
     /// before those that are buffered with them are written; what was committed before stays.
+    /// [`Error::InvalidArgument`] for an item with a condition, and by an index that
+    /// [requires](crate::IndexConfig::require_if_match) an `if_match`.
     ///
     /// ```
     /// # use std::ops::ControlFlow;
@@ -108,7 +110,16 @@ impl Index<'_> {
         items: impl IntoIterator<Item = Item>,
         mut progress: impl FnMut(&BulkProgress) -> ControlFlow<()>,
     ) -> Result<BulkReport> {
-        let mut report = report_of(self.mutate(|_, _, _| Ok(Outcome::Nothing(())))?);
+        let begun = self.mutate(|_, key, _| {
+            if key.table.config.require_if_match {
+                return Err(Error::invalid(
+                    "this index requires `if_match`, which a bulk load of many commits cannot \
+                     give; use `upsert_with`",
+                ));
+            }
+            Ok(Outcome::Nothing(()))
+        });
+        let mut report = report_of(begun?);
         let mut items = items.into_iter();
         let (mut taken, mut done) = (0u64, 0u64);
         loop {
@@ -170,12 +181,6 @@ impl Index<'_> {
     /// Checks items, the first of which has this position in the run.
     fn check_from(&self, items: &[Item], position: u64) -> Result<()> {
         self.inspect(|_, key: &WriteKey| {
-            if key.table.config.require_if_match {
-                return Err(Error::invalid(
-                    "this index requires `if_match`, which a bulk load of many commits cannot \
-                     give; use `upsert_with`",
-                ));
-            }
             let Some(first) = items.first() else { return Ok(()) };
             let dimension = dimension_for(key, first)?;
             let IndexConfig { metric, precision, .. } = key.table.config;

@@ -80,13 +80,13 @@ pub(super) fn remove(
     let repair = survey.repair(removing, &growth, &gone)?;
     let mut lost = match &repair.ruin {
         Ruin::Whole { nodes, .. } => nodes.clone(),
-        Ruin::None | Ruin::Leaves { .. } => survey.ruined.clone(),
+        Ruin::None | Ruin::Hopeless | Ruin::Leaves { .. } => survey.ruined.clone(),
     };
     let effects = match mend(&growth, &space, repair, next.sequence) {
         Err(error) if is_damage(&error) => {
             lost = survey.ruined;
             growth.forget();
-            let least = Repair { rows: survey.rows, ruin: Ruin::None };
+            let least = Repair { rows: survey.rows, ruin: Ruin::Hopeless };
             mend(&growth, &space, least, next.sequence)?
         }
         other => other?,

@@ -15,6 +15,29 @@ use crate::store::record::{Field, ItemRecord};
 use crate::store::{Family, Limits, Snapshot};
 use crate::tree::Home;
 
+/// The most bytes that the ids to be deleted by one call have together.
+const MAX_BYTES: usize = 3 << 20;
+
+/// Checks that these are not more ids than one call deletes.
+pub(crate) fn check_many<'i>(
+    ids: impl ExactSizeIterator<Item = &'i str>,
+    max: usize,
+) -> Result<()> {
+    let count = ids.len();
+    if count > max {
+        return Err(Error::TooLarge(format!(
+            "{count} ids, and one call deletes {max}; nothing was written"
+        )));
+    }
+    let bytes: usize = ids.map(str::len).sum();
+    if bytes > MAX_BYTES {
+        return Err(Error::TooLarge(format!(
+            "{bytes} bytes of ids, and one call deletes {MAX_BYTES}; nothing was written"
+        )));
+    }
+    Ok(())
+}
+
 /// An item that is to go.
 pub(crate) struct Doomed {
     pub(crate) pseudonym: Pseudonym,

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use super::get::open_named;
 use super::item::{check_contents, check_item, encode_metadata};
-use super::write::{Existing, Prepared, Writing};
+use super::write::{Existing, Prepared, Writing, check_conditions};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
 use crate::commit::{self, Draft, Operation};
 use crate::condition::{Expected, IfMatch, WriteOptions};
@@ -80,7 +80,8 @@ impl Index<'_> {
     ///
     /// # Errors
     /// [`Error::PreconditionFailed`]; [`Error::ItemNotFound`] if an item that must have a version is
-    /// not there; [`Error::PermissionDenied`] for a condition on an item by who may not read; and
+    /// not there; [`Error::PermissionDenied`] for a condition on an item by who may not read;
+    /// [`Error::InvalidArgument`] if an id is given twice under different conditions; and
     /// those of [`upsert`](Self::upsert). Nothing is written then.
     ///
     /// ```
@@ -101,6 +102,7 @@ impl Index<'_> {
     /// ```
     pub fn upsert_with(&self, items: &[Item], options: &WriteOptions) -> Result<UpsertReport> {
         self.mutate_at(options.durability, |snapshot, key, limits| {
+            check_conditions(key, items, options)?;
             let dimension = items.first().map(|first| dimension_for(key, first)).transpose()?;
             let batch = match dimension {
                 Some(dimension) => self.prepare(items, dimension, key.table.config)?,
@@ -181,9 +183,12 @@ impl Index<'_> {
         conditions: &WriteOptions,
     ) -> Result<UpsertReport> {
         self.mutate_at(conditions.durability, |snapshot, key, limits| {
-            check_ids(&[id])?;
             let options = &self.shared().options;
             let Update { contents, metadata, expected } = update;
+            if expected != Expected::Anything && !key.permissions().read() {
+                return Err(Error::PermissionDenied { needs: Needs::Read });
+            }
+            check_ids(&[id])?;
             if conditions.if_none_match {
                 return Err(Error::invalid("an update is of what is there; use `upsert_with`"));
             }
@@ -202,9 +207,6 @@ impl Index<'_> {
             };
             let required = key.table.config.require_if_match;
             IfMatch::check(conditions.if_match, key.head.etag(), required)?;
-            if expected != Expected::Anything && !key.permissions().read() {
-                return Err(Error::PermissionDenied { needs: Needs::Read });
-            }
             let pseudonym = key.names.item(id);
             let stored = snapshot.get(Family::Items, &key::item(self.id(), &pseudonym))?;
             let stored = stored.ok_or(Error::ItemNotFound)?;
@@ -262,6 +264,12 @@ impl Index<'_> {
             };
             let place = *places.entry(&item.id).or_insert(batch.len());
             match batch.get_mut(place) {
+                // The last one wins, but no condition is dropped in silence.
+                Some(earlier) if earlier.expected != prepared.expected => {
+                    return Err(Error::invalid(format!(
+                        "item {position}: its id was given before, with another condition"
+                    )));
+                }
                 Some(earlier) => *earlier = prepared,
                 None => batch.push(prepared),
             }

@@ -5,7 +5,7 @@
 use super::get::open_named;
 use super::growth::{Growth, replant};
 use super::partition::{place, space, vector_parts};
-use super::{Include, Index, fetch_fields};
+use super::{Include, Index, Item, fetch_fields};
 use crate::commit::{Changes, Commit, Draft};
 use crate::condition::{Expected, WriteOptions};
 use crate::crypto::fill_random;
@@ -28,6 +28,20 @@ pub(super) enum Existing {
     Replace,
     /// They are replaced, unless nothing about them would change.
     SkipEqual,
+}
+
+/// A condition on an item tells whether it is there, so it needs the read right too. Comes before
+/// everything else that a call is refused for, as every question of rights does.
+pub(super) fn check_conditions(
+    key: &WriteKey,
+    items: &[Item],
+    options: &WriteOptions,
+) -> Result<()> {
+    let conditional = || items.iter().any(|item| item.expected != Expected::Anything);
+    if (options.if_none_match || conditional()) && !key.permissions().read() {
+        return Err(Error::PermissionDenied { needs: Needs::Read });
+    }
+    Ok(())
 }
 
 /// What a write works with.
@@ -77,10 +91,6 @@ impl Writing<'_> {
     ) -> Result<bool> {
         let Self { index, key, limits, .. } = *self;
         let conditional = batch.iter().any(|item| self.expected_of(item) != Expected::Anything);
-        // A condition on an item tells whether it is there.
-        if conditional && !key.permissions().read() {
-            return Err(Error::PermissionDenied { needs: Needs::Read });
-        }
         let mut work = self.look_up(batch)?;
         if conditional {
             for work in &work {

@@ -201,6 +201,28 @@ fn an_item_whose_record_is_damaged_goes_whole() {
 }
 
 #[test]
+fn a_delete_through_damage_dissolves_small_leaves_and_leaves_no_empty_tree() {
+    let world = World::new(6);
+    world.flip_item(2, 60);
+    world.delete(&[0, 1, 2, 3, 4, 5]).unwrap();
+    assert_eq!(world.last(), Operation::Recount);
+    assert!(world.store.under(Family::Nodes, &[]).is_empty(), "a root that holds nothing stays");
+    // In a larger tree nothing is left smaller than a delete without damage leaves it.
+    let world = World::new(ITEMS);
+    let gone: Vec<u8> = (0..50).collect();
+    world.flip_item(7, 60);
+    world.delete(&gone).unwrap();
+    assert_eq!(world.last(), Operation::Recount);
+    world.check(&gone, &[]);
+    for (_, node) in world.nodes() {
+        if let Node::Leaf(leaf) = node {
+            // The least that leaves of eight may hold is one.
+            assert!(leaf.firsts() > 0);
+        }
+    }
+}
+
+#[test]
 fn swapped_records_are_both_damaged_and_neither_goes_for_the_other() {
     let world = World::new(ITEMS);
     let places = [20, 21].map(|n| key::item(world.index, &world.pseudonym(n)));

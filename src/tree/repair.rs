@@ -21,8 +21,10 @@ pub(crate) struct Repair {
 
 /// What of a tree is lost. Rows are of items that stay and whose vectors can be read.
 pub(crate) enum Ruin {
-    /// Nothing, or nothing that can be mended.
+    /// Nothing.
     None,
+    /// Something that cannot be mended: rows are taken out, and what is left stays where it is.
+    Hopeless,
     /// Leaves, each with its parent.
     Leaves {
         leaves: Vec<(NodeId, NodeId)>,
@@ -43,6 +45,11 @@ impl Plan<'_> {
         match ruin {
             Ruin::None => {
                 // Without a root there is no tree to take them from.
+                self.load([NodeId::ROOT])?;
+                self.take_rows(&rows)?;
+                self.dissolve()
+            }
+            Ruin::Hopeless => {
                 self.load([NodeId::ROOT])?;
                 self.take_rows(&rows)
             }
