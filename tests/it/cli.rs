@@ -6,6 +6,7 @@
 mod access;
 mod answers;
 mod bench;
+mod delete;
 mod import;
 
 use std::fs;

@@ -4,11 +4,15 @@
 //! run. After `users grant` and `users revoke` it names the user in question instead: these two are
 //! for the holder of the index key, who has no user id.
 
+mod delete;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sealvec::{Cursor, Metric, Permissions, Precision, UserId};
+
+pub(crate) use delete::{Absent, Delete};
 
 use crate::help;
 use crate::output::Format;
@@ -71,7 +75,7 @@ pub(crate) enum Command {
     /// Shows items by id
     Get(Items),
     /// Deletes items by id, all in one step
-    Delete(Items),
+    Delete(Delete),
     /// Lists the ids, sorted
     List(List),
     /// Shows what an index is and how much it holds
@@ -100,7 +104,8 @@ impl Command {
             Self::Import(args) => args.acting.user_id,
             Self::Export(args) => args.acting.user_id,
             Self::Query(args) => args.acting.user_id,
-            Self::Get(args) | Self::Delete(args) => args.acting.user_id,
+            Self::Get(args) => args.acting.user_id,
+            Self::Delete(args) => args.acting.user_id,
             Self::List(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
             Self::Verify(args) => args.acting.user_id,

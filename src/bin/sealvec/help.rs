@@ -75,7 +75,20 @@ An id that is not there is part of the answer, and no failure.
 
 Examples, the second with an id that begins with \"-\":
   sealvec --db db --key-file index.key get notes doc-7 doc-8 --output json
-  sealvec --db db --key-file index.key delete notes -- -7";
+  sealvec --db db --key-file index.key get notes -- -7";
+
+pub(crate) const DELETE: &str = "\
+All of the ids in one commit, or none. An id that is not there is counted and no failure, unless
+--missing error says so; exit code 4 then. The ETag is what stats, import and the last delete said; if
+the index has changed since, nothing is deleted and the exit code is 5. Deleting needs the write right;
+--dry-run and --limit, which tell of items that stay, the read right too.
+
+json has what became of each id under \"outcomes\": deleted, deleted_corrupt (it was damaged),
+missing, condition_failed, or remaining (over the limit). It is empty for who may not read.
+
+Examples, the second with an id that begins with \"-\":
+  sealvec --db db --key-file index.key delete notes doc-7 doc-8 --dry-run --output json
+  sealvec --db db --key-file index.key delete notes --missing error -- -7";
 
 pub(crate) const LIST: &str = "\
 With --limit, the cursor of the next page comes on stderr (table) or as \"next\" (json).

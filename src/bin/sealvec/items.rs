@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use sealvec::{Fetched, Include};
+use sealvec::{DeleteOptions, DeleteReport, Fetched, Include, Missing, Selector, Trace};
 
-use crate::args::{Items, List};
+use crate::args::{Absent, Delete, Items, List};
 use crate::failure::Result;
 use crate::output::{
-    Format, Object, Output, contents, metadata, print_line, print_pairs, quote, short,
+    Format, Object, Output, array, contents, metadata, print_line, print_pairs, quote, short,
     short_contents, short_vector, vector,
 };
 use crate::session::{Caller, Writing};
@@ -59,28 +59,56 @@ fn item_text(out: &mut Output, found: &Fetched) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn delete(caller: &Caller, args: &Items) -> Result<()> {
+pub(crate) fn delete(caller: &Caller, args: &Delete) -> Result<()> {
+    let missing = match args.missing {
+        Absent::Ignore => Missing::Ignore,
+        Absent::Error => Missing::Error,
+    };
+    let mut options = DeleteOptions::new().missing(missing).dry_run(args.dry_run);
+    if let Some(state) = args.if_match {
+        options = options.if_match(state);
+    }
+    if let Some(limit) = args.limit {
+        options = options.limit(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    if let Some(header) = &args.traceparent {
+        options = options.trace(Trace::from_traceparent(header));
+    }
     let Writing { db, index } = caller.writing(&args.name)?;
-    let report = index.delete(&args.ids)?;
+    let report = index.delete_with(Selector::ids(&args.ids), &options)?;
     db.close()?;
     match args.output {
-        Format::Json => print_line(
-            &Object::new()
-                .field("deleted", report.deleted)
-                .field("missing", report.missing)
-                .field("item_count", report.item_count)
-                .field("total_size_bytes", report.total_size_bytes)
-                .text("etag", &report.etag.to_string())
-                .end(),
-        ),
+        Format::Json => print_line(&report_json(&report)),
         Format::Table => print_pairs(&[
-            ("deleted", report.deleted.to_string()),
+            (if report.dry_run { "would delete" } else { "deleted" }, report.deleted.to_string()),
+            ("of these damaged", report.corrupt.to_string()),
             ("missing", report.missing.to_string()),
+            ("remaining", report.remaining.to_string()),
             ("items", report.item_count.to_string()),
             ("size in bytes", report.total_size_bytes.to_string()),
             ("etag", report.etag.to_string()),
         ]),
     }
+}
+
+fn report_json(report: &DeleteReport) -> String {
+    let outcomes = report
+        .outcomes
+        .iter()
+        .map(|(id, outcome)| Object::new().text("id", id).text("outcome", outcome.as_str()).end());
+    Object::new()
+        .field("deleted", report.deleted)
+        .field("corrupt", report.corrupt)
+        .field("missing", report.missing)
+        .field("condition_failed", report.condition_failed)
+        .field("remaining", report.remaining)
+        .field("dry_run", report.dry_run)
+        .field("item_count", report.item_count)
+        .field("total_size_bytes", report.total_size_bytes)
+        .text("etag", &report.etag.to_string())
+        .text("version_token", &report.version.to_string())
+        .field("outcomes", array(outcomes))
+        .end()
 }
 
 /// Prints the ids page by page, so that memory does not grow with the index.

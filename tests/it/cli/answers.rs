@@ -57,23 +57,6 @@ fn ids_that_look_like_options() {
 }
 
 #[test]
-fn delete_reports_what_it_did_and_left() {
-    let cli = Cli::with_notes();
-    let report = cli.owner("delete notes a nope b a --output json").json();
-    let (count, etag) = cli.state();
-    let fields: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(fields, ["deleted", "etag", "item_count", "missing", "total_size_bytes"]);
-    assert_eq!((&report["deleted"], &report["missing"]), (&json!(2), &json!(1)));
-    assert_eq!((&report["item_count"], &report["etag"]), (&json!(count), &json!(etag)));
-    assert_eq!(count, 1);
-    // One id byte and a vector of two f32.
-    assert_eq!(report["total_size_bytes"], 9);
-    let again = cli.owner("delete notes a --output json").json();
-    assert_eq!((&again["deleted"], &again["etag"]), (&json!(0), &json!(etag)));
-    assert!(cli.owner("delete notes c").ok().contains("deleted"));
-}
-
-#[test]
 fn list_goes_through_all_ids_or_a_page() {
     let cli = numbers();
     let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
