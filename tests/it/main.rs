@@ -14,6 +14,7 @@ mod cache;
 #[cfg(unix)]
 mod children;
 mod cli;
+mod delete;
 #[cfg(unix)]
 mod delete_kill;
 mod delete_races;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rocksdb::{DB, IteratorMode, Options as RawOptions};
 use sealvec::{
@@ -87,6 +88,15 @@ impl Stored {
 /// Opens the files below sealvec.
 pub(crate) fn open_raw(path: &Path) -> DB {
     DB::open_cf(&RawOptions::default(), path, FAMILIES).unwrap()
+}
+
+/// Every record of a database that is open: what another process would read of it now. A file
+/// that a compaction takes away meanwhile is a reason to look again.
+pub(crate) fn records_while_open(path: &Path) -> Vec<Stored> {
+    let open = || DB::open_cf_for_read_only(&RawOptions::default(), path, FAMILIES, false);
+    let opened = (0..100)
+        .find_map(|_| open().inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok());
+    records(&opened.expect("a database that can be read"))
 }
 
 pub(crate) fn put_raw(db: &DB, family: &str, key: &[u8], value: &[u8]) {
