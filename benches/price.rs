@@ -20,7 +20,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use sealvec::{
-    Database, Durability, Include, Index, Item, KeyContext, Permissions, UserId, UserKey,
+    Database, DeleteOptions, Durability, Include, Index, Item, KeyContext, Missing, Permissions,
+    Selector, UserId, UserKey,
 };
 use support::{Plain, PlainItem};
 
@@ -43,10 +44,15 @@ fn main() {
     std::thread::sleep(Duration::from_secs(if quick { 0 } else { 5 }));
     println!("\n| operation | sealed | plain | ratio |\n|---|---|---|---|");
     exact_query(&index, &items, if quick { 1 } else { 9 });
-    deletes(&index, &plain, &items, &twins, rounds);
+    deletes(&database, &index, &plain, (&items, &twins), rounds);
     upserts(&index, &plain, if quick { 2 } else { 40 });
     let two = support::sealed(&directory.path().join("two"), &[], 0);
     upserts_two(&two.1, &plain, if quick { 2 } else { 40 });
+
+    println!("\n| delete | conditional or reported | plain | ratio |\n|---|---|---|---|");
+    let reports = Reports::new(&database, &index);
+    reports.of_one(&items[count / 2..], rounds);
+    reports.of_many(if quick { 500 } else { 10_000 }, if quick { 1 } else { 9 });
 
     println!("\n| key handling | median |\n|---|---|");
     key_handling(&database, &index, &items, rounds);
@@ -89,21 +95,125 @@ fn renamed(item: &Item, round: usize, number: usize) -> Item {
     item.clone().with_id(format!("round-{round}-{number}"))
 }
 
-/// One existing item, synced and unsynced.
-fn deletes(index: &Index<'_>, plain: &Plain, items: &[Item], twins: &[PlainItem], rounds: usize) {
-    let mut next = items.iter().zip(twins);
-    for (name, durability) in [
-        ("delete of one, synced", Durability::Synced),
-        ("delete of one, unsynced", Durability::Buffered),
-    ] {
+/// One existing item, synced and unsynced: beside a batch that deletes the same keys, and beside one
+/// that puts as many bytes of leaves, too, as the sealed delete writes.
+fn deletes(
+    database: &Database,
+    index: &Index<'_>,
+    plain: &Plain,
+    (items, twins): (&[Item], &[PlainItem]),
+    rounds: usize,
+) {
+    let mut next = items.iter().zip(twins.chunks(2));
+    let mut length = 0;
+    for (name, durability) in [("synced", Durability::Synced), ("unsynced", Durability::Buffered)] {
         let index = index.with_durability(durability);
         let synced = durability == Durability::Synced;
-        let (mut sealed, mut baseline) = (Vec::new(), Vec::new());
-        for (item, twin) in next.by_ref().take(rounds) {
-            sealed.push(time(|| index.delete(&[item.id()]).map(|_| ()).unwrap()));
-            baseline.push(time(|| plain.delete(twin, synced)));
+        let written = || usize::try_from(database.bytes_written().unwrap()).unwrap();
+        if length == 0 {
+            let mut lengths: Vec<usize> = Vec::new();
+            // The first call begins to count.
+            let mut before = written();
+            for (item, _) in next.by_ref().take(rounds / 10 + 3) {
+                index.delete(&[item.id()]).unwrap();
+                let after = written();
+                lengths.push(after - before);
+                before = after;
+            }
+            lengths.sort_unstable();
+            // The median is of those that no compaction fell into.
+            length = lengths[lengths.len() / 2];
         }
-        row(name, median(sealed), median(baseline));
+        let (mut sealed, mut bare, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
+        for (round, (item, twins)) in next.by_ref().take(rounds).enumerate() {
+            sealed.push(time(|| index.delete(&[item.id()]).map(|_| ()).unwrap()));
+            bare.push(time(|| plain.delete(&twins[0], synced)));
+            leaves.push(time(|| plain.delete_with_leaves(&twins[1], length, 2 * round, synced)));
+        }
+        let sealed = median(sealed);
+        row(&format!("delete of one, {name}"), sealed, median(bare));
+        let name = format!("the same, beside one that writes as much ({length} bytes), {name}");
+        row(&name, sealed, median(leaves));
+    }
+}
+
+/// What conditions and outcomes add to a delete: one by who may only write, whose report holds
+/// counts; one by who may read too, whose report says what became of each id; and one that must
+/// find the index as it was and every item there and unchanged. In turns, each on items of its own.
+struct Reports<'a> {
+    database: &'a Database,
+    index: &'a Index<'a>,
+    plain: Index<'static>,
+    reported: Index<'static>,
+}
+
+const TURNS: [[usize; 3]; 3] = [[0, 1, 2], [1, 2, 0], [2, 0, 1]];
+
+impl<'a> Reports<'a> {
+    fn new(database: &'a Database, index: &'a Index<'a>) -> Self {
+        let caller = |seed: u8, rights| {
+            let id = UserId::from_bytes(&[seed; 16]).unwrap();
+            let key = || UserKey::from_bytes(&[seed; 32]).unwrap();
+            index.grant(id, &key(), rights).unwrap();
+            database.load_index("bench", KeyContext::user(id, key())).unwrap()
+        };
+        let (plain, reported) = (caller(8, Permissions::WRITE), caller(9, Permissions::READ_WRITE));
+        Self { database, index, plain, reported }
+    }
+
+    fn delete(&self, turn: usize, ids: &[&str]) -> Duration {
+        let found = self.reported.get(ids, Include::NONE).unwrap().value;
+        let versions: Vec<(&str, u64)> =
+            ids.iter().zip(&found).map(|(id, f)| (*id, f.item.as_ref().unwrap().version)).collect();
+        let state = self.index.describe().unwrap().etag;
+        let options = DeleteOptions::new().if_match(state).missing(Missing::Error);
+        let mut report = None;
+        let taken = time(|| {
+            report = Some(match turn {
+                0 => self.plain.delete(ids),
+                1 => self.reported.delete(ids),
+                _ => self.reported.delete_with(Selector::versions(&versions), &options),
+            });
+        });
+        let report = report.unwrap().unwrap();
+        assert_eq!(report.deleted, ids.len() as u64);
+        assert_eq!(report.outcomes.len(), if turn == 0 { 0 } else { ids.len() });
+        taken
+    }
+
+    fn of_one(&self, items: &[Item], rounds: usize) {
+        let mut times = [const { Vec::new() }; 3];
+        for (items, turns) in items.chunks(3).zip(TURNS.into_iter().cycle()).take(rounds) {
+            for (item, turn) in items.iter().zip(turns) {
+                times[turn].push(self.delete(turn, &[item.id()]));
+            }
+        }
+        self.rows("one", times);
+    }
+
+    fn of_many(&self, count: usize, rounds: usize) {
+        let base = support::items(count);
+        let items: Vec<Item> =
+            base.iter().enumerate().map(|(n, item)| renamed(item, 0, n)).collect();
+        let ids: Vec<&str> = items.iter().map(Item::id).collect();
+        let mut times = [const { Vec::new() }; 3];
+        for turns in TURNS.into_iter().cycle().take(rounds) {
+            for turn in turns {
+                for batch in items.chunks(1000) {
+                    self.index.upsert(batch).unwrap();
+                }
+                // A flush that fell into one of the three would be charged to it.
+                self.database.flush().unwrap();
+                times[turn].push(self.delete(turn, &ids));
+            }
+        }
+        self.rows(&format!("{count}"), times);
+    }
+
+    fn rows(&self, what: &str, times: [Vec<Duration>; 3]) {
+        let [plain, reported, conditional] = times.map(median);
+        row(&format!("delete of {what}, reported"), reported, plain);
+        row(&format!("delete of {what}, conditional and reported"), conditional, plain);
     }
 }
 

@@ -109,6 +109,30 @@ impl Plain {
     }
 
     pub(crate) fn delete(&self, item: &PlainItem, synced: bool) {
+        self.write(self.delete_batch(item), synced);
+    }
+
+    /// As [`delete`](Self::delete), and puts values of the size of the tree's in the same batch,
+    /// which is this long in all. `round` says which leaves they are.
+    pub(crate) fn delete_with_leaves(
+        &self,
+        item: &PlainItem,
+        length: usize,
+        round: usize,
+        synced: bool,
+    ) {
+        let mut batch = self.delete_batch(item);
+        let nodes = self.0.cf_handle(FAMILIES[2]).unwrap();
+        let value = vec![0; length.saturating_sub(batch.size_in_bytes() + 2 * 32) / 2];
+        for leaf in [round, round + 1] {
+            let mut key = [4; 25];
+            key[17..].copy_from_slice(&(leaf as u64 % 450).to_be_bytes());
+            batch.put_cf(nodes, key, &value);
+        }
+        self.write(batch, synced);
+    }
+
+    fn delete_batch(&self, item: &PlainItem) -> WriteBatch {
         let mut batch = WriteBatch::default();
         let [catalog, records, _, _, payload] =
             FAMILIES.map(|name| self.0.cf_handle(name).unwrap());
@@ -118,7 +142,7 @@ impl Plain {
             batch.delete_cf(payload, payload_key(field, &item.key));
         }
         commit(&mut batch, catalog);
-        self.write(batch, synced);
+        batch
     }
 
     fn write(&self, batch: WriteBatch, synced: bool) {
