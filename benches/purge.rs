@@ -6,6 +6,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::pedantic,
     clippy::unwrap_used,
     reason = "a bench that fails may stop"

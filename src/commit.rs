@@ -321,14 +321,14 @@ pub(crate) fn head_sequence(stored: &[u8]) -> Result<u64> {
 
 /// Changes and what they do to the set hash. Made in parallel, then absorbed by a [`Draft`].
 pub(crate) struct Changes {
-    changes: Vec<Change>,
+    made: Vec<Change>,
     delta: SetHash,
     owes: Parts,
 }
 
 impl Changes {
     pub(crate) const fn new() -> Self {
-        Self { changes: Vec::new(), delta: SetHash::empty(), owes: Parts::NONE }
+        Self { made: Vec::new(), delta: SetHash::empty(), owes: Parts::NONE }
     }
 
     /// Puts a record. `old` is what the key holds now; it matters in the signed families only.
@@ -337,7 +337,7 @@ impl Changes {
             self.forget(&key, old);
             self.delta.add(&Element::new(&key, &new));
         }
-        self.changes.push(Change::Put(family, key, new));
+        self.made.push(Change::Put(family, key, new));
     }
 
     /// Deletes a record; `old` as in [`put`](Self::put).
@@ -346,7 +346,7 @@ impl Changes {
             self.forget(&key, old);
         }
         self.owes = self.owes.with(Parts::of_deleted(family, &key));
-        self.changes.push(Change::Delete(family, key));
+        self.made.push(Change::Delete(family, key));
     }
 
     /// Appends bytes to a record; `old` is what the key holds now.
@@ -355,12 +355,12 @@ impl Changes {
             self.delta.remove(&Element::hashed(&key, &old));
             self.delta.add(&Element::hashed(&key, &old.with(&bytes)));
         }
-        self.changes.push(Change::Append(family, key, bytes));
+        self.made.push(Change::Append(family, key, bytes));
     }
 
     /// Adds all of `other` after these.
     pub(crate) fn append(&mut self, mut other: Self) {
-        self.changes.append(&mut other.changes);
+        self.made.append(&mut other.made);
         self.delta.merge(&other.delta);
         self.owes = self.owes.with(other.owes);
     }
@@ -432,7 +432,7 @@ impl Draft {
         signer: &KeyPair,
         secret: &ReadSecret,
     ) -> Result<(Batch, Head)> {
-        let Self { changes: Changes { changes, delta, owes }, mut set, mut owed } = self;
+        let Self { changes: Changes { made: changes, delta, owes }, mut set, mut owed } = self;
         set.merge(&delta);
         commit.set_hash = set.digest();
         let (index, sequence) = (commit.index, commit.sequence);

@@ -261,7 +261,7 @@ fn patiently<T>(
 ) -> std::result::Result<T, ::rocksdb::Error> {
     for attempt in 1..READ_ATTEMPTS {
         match look() {
-            Err(error) if is_gone(&error.to_string()) => {
+            Err(error) if is_gone(error.as_ref()) => {
                 thread::sleep(Duration::from_millis(u64::from(attempt)));
             }
             other => return other,

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 /// Everything that a family holds, in key order.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
+type Event = Box<dyn FnOnce() + Send>;
+
 /// The engine, and the hands on it.
 #[derive(Clone)]
 pub(crate) struct Tampering {
@@ -26,7 +28,7 @@ pub(crate) struct Tampering {
     failures: Arc<Mutex<Vec<Error>>>,
     purge_failures: Arc<Mutex<Vec<Error>>>,
     purges: Arc<Mutex<Vec<Vec<Family>>>>,
-    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    meanwhile: Arc<Mutex<Option<Event>>>,
     reads: Arc<AtomicUsize>,
 }
 
@@ -147,7 +149,9 @@ impl Engine for Tampering {
     fn purge(&self, purge: &Purge<'_>) -> Result<Purged> {
         self.purges.lock().unwrap().push(purge.families.to_vec());
         let meanwhile = self.meanwhile.lock().unwrap().take();
-        meanwhile.into_iter().for_each(|what| what());
+        if let Some(what) = meanwhile {
+            what();
+        }
         let failure = self.purge_failures.lock().unwrap().pop();
         failure.map_or_else(|| self.memory.purge(purge), Err)
     }

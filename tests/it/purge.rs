@@ -45,7 +45,7 @@ fn item(n: u16) -> Item {
 }
 
 struct World {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     path: PathBuf,
     db: Database,
     witness: Witness,
@@ -60,7 +60,7 @@ impl World {
         db.create_index("other", &index_key(ROOT), IndexConfig::new(Metric::Cosine)).unwrap();
         let other = db.load_index("other", root(ROOT)).unwrap();
         other.upsert(&(0..5).map(item).collect::<Vec<_>>()).unwrap();
-        let mut world = Self { _directory: directory, path, db, witness: Witness::default() };
+        let mut world = Self { directory, path, db, witness: Witness::default() };
         world.index().upsert(&(0..ITEMS).map(item).collect::<Vec<_>>()).unwrap();
         world.index().grant(user_id(USER), &user_key(USER), Permissions::READ_WRITE).unwrap();
         world.look();
@@ -90,10 +90,10 @@ impl World {
     }
 
     fn reopen(self) -> Self {
-        let Self { _directory, path, db, witness } = self;
+        let Self { directory, path, db, witness } = self;
         db.close().unwrap();
         let db = Database::open(&path, options()).unwrap();
-        Self { _directory, path, db, witness }
+        Self { directory, path, db, witness }
     }
 
     /// Everything is as it should be for those who may look.

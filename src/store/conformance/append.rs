@@ -61,7 +61,8 @@ pub(super) fn a_snapshot_does_not_see_what_is_appended_later(engine: &dyn Engine
         assert_eq!(values(&*second), (Some("base+1".into()), Some("+1".into())), "{purged}");
         assert_eq!(values(&*engine.snapshot()), (Some("anew+3".into()), None), "{purged}");
         assert_eq!(held[0].as_deref(), Some(&b"base+1"[..]));
-        purge(engine, &[7], Duration::from_secs(9)).unwrap();
+        // On RocksDB it does no more than flush, because of the snapshots.
+        drop(purge(engine, &[7], Duration::ZERO));
     }
 }
 

@@ -169,7 +169,7 @@ impl RocksDb {
             for entry in entries {
                 let entry = entry.map_err(|error| io_error(&error))?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
-                if !is_log(&name) && !name.ends_with(".sst") && !name.ends_with(".blob") {
+                if !["log", "sst", "blob"].contains(&kind(&name)) {
                     continue;
                 }
                 // It may go while one looks.
@@ -218,7 +218,12 @@ fn purged(purge: &Purge<'_>, table: &LiveFile) -> bool {
 }
 
 fn is_log(name: &str) -> bool {
-    name.ends_with(".log")
+    kind(name) == "log"
+}
+
+/// What kind of file it is, by the end of its name.
+fn kind(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, kind)| kind)
 }
 
 /// The name of a table in the directory.

@@ -47,11 +47,11 @@ fn what_is_owed_is_purged_without_a_key_and_once() {
 fn what_is_owed_is_purged_in_time_while_the_database_is_open() {
     let mut world = World::new();
     world.purge(PurgeScope::Payload);
-    let World { _directory, path, db, witness } = world;
+    let World { directory, path, db, witness } = world;
     db.close().unwrap();
     let bound = Duration::from_millis(200);
     let db = Database::open(&path, options().purge_after(bound)).unwrap();
-    world = World { _directory, path, db, witness };
+    world = World { directory, path, db, witness };
     for operation in [Operation::Delete, Operation::GrantAgain] {
         operation.run(&world.index());
         world.look();
@@ -72,11 +72,11 @@ fn opening_purges_what_is_due() {
     Operation::Delete.run(&world.index());
     assert!(world.traces()[&ITEM].1 > 0);
     for (bound, left) in [(Duration::from_secs(86_400), true), (Duration::ZERO, false)] {
-        let World { _directory, path, db, witness } = world;
+        let World { directory, path, db, witness } = world;
         db.close().unwrap();
         drop(Database::open(&path, options().purge_after(bound)).unwrap());
         let db = Database::open(&path, options()).unwrap();
-        world = World { _directory, path, db, witness };
+        world = World { directory, path, db, witness };
         assert_eq!(world.traces()[&ITEM].1 > 0, left, "{bound:?}");
     }
 }
@@ -125,7 +125,7 @@ fn a_kill_between_a_deletion_and_its_purge_loses_nothing() {
     for call in ["delete_index", "revoke"] {
         let world = World::new();
         world.purge(PurgeScope::Payload);
-        let World { _directory, path, db, witness } = world;
+        let World { directory: _directory, path, db, witness } = world;
         db.close().unwrap();
         let mut victim = Command::new(env::current_exe().unwrap())
             .args(["purge::owed::victim_that_is_killed_while_it_waits_to_purge", "--exact"])
@@ -184,7 +184,7 @@ fn what_could_not_be_purged_is_said_and_stays_owed() {
 #[test]
 fn receipts_name_the_checkpoints_that_are_there() {
     let world = World::new();
-    let at = |name: &str| world.path.with_file_name(name);
+    let at = |name: &str| world.directory.path().join(name);
     let purge = || {
         let receipt = world.index().purge(PurgeScope::Records, LONG).unwrap();
         receipt.checkpoints.into_iter().map(|copy| copy.path).collect::<Vec<_>>()
