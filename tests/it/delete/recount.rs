@@ -45,13 +45,13 @@ fn contents(size: u8) -> Vec<u8> {
     vec![size; [0, 1, 100, 5000, 70_000][usize::from(size)]]
 }
 
-fn made((id, size): &Put) -> Item {
-    let item = Item::new(name(*id), [f32::from(*id), f32::from(*size)]);
+fn made((id, size): Put) -> Item {
+    let item = Item::new(name(id), [f32::from(id), f32::from(size)]);
     match size {
         0 => item,
         1 => item.contents(""),
         2 => item.metadata(serde_json::json!({})),
-        size => item.contents(contents(*size)).metadata(serde_json::json!({"n": [size, 0.1]})),
+        size => item.contents(contents(size)).metadata(serde_json::json!({"n": [size, 0.1]})),
     }
 }
 
@@ -76,7 +76,7 @@ fn check(on_disk: bool, precision: Precision, history: &[Step]) {
     for step in history {
         match step {
             Step::Upsert(puts) => {
-                let items: Vec<Item> = puts.iter().map(made).collect();
+                let items: Vec<Item> = puts.iter().copied().map(made).collect();
                 world.call(|index| index.upsert(&items)).unwrap();
                 model.extend(puts.iter().map(|(id, _)| name(*id)));
             }
@@ -106,7 +106,7 @@ fn check(on_disk: bool, precision: Precision, history: &[Step]) {
                 world.agrees(&report);
             }
             Step::Batch(puts, deletes) => {
-                let items: Vec<Item> = puts.iter().map(made).collect();
+                let items: Vec<Item> = puts.iter().copied().map(made).collect();
                 let deletes: Vec<String> = deletes.iter().copied().map(name).collect();
                 let options = WriteOptions::new();
                 let result = world.call(|index| index.write_batch(&items, &deletes, &options));
