@@ -91,6 +91,18 @@ impl Expected {
     }
 }
 
+impl Expected {
+    /// As [`check`](Self::check), where what is there does not open: it has no version that anybody
+    /// could have asked for.
+    pub(crate) const fn check_unreadable(self, position: usize) -> Result<()> {
+        match self {
+            Self::Anything => Ok(()),
+            Self::Version(_) => Err(Error::PreconditionFailed(Unmet::Version { position })),
+            Self::Absent => Err(Error::PreconditionFailed(Unmet::Exists { position })),
+        }
+    }
+}
+
 /// How an upsert, an update or a batch of writes is carried out.
 ///
 /// ```
@@ -176,6 +188,13 @@ mod tests {
             (Expected::Absent, Some(3), Err(Error::PreconditionFailed(exists))),
         ] {
             assert_eq!(expected.check(found, 4), outcome, "{expected:?} {found:?}");
+        }
+        for (expected, outcome) in [
+            (Expected::Anything, Ok(())),
+            (Expected::Version(0), Err(Error::PreconditionFailed(version))),
+            (Expected::Absent, Err(Error::PreconditionFailed(exists))),
+        ] {
+            assert_eq!(expected.check_unreadable(4), outcome, "{expected:?}");
         }
     }
 }

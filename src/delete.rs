@@ -286,9 +286,12 @@ fn choose(
                 DeleteOutcome::Missing
             }
             Some(found) => {
-                // No version is 0: what cannot be read meets no condition.
-                let version = found.record.as_ref().map_or(0, |record| record.version);
-                match target.expected().check(Some(version), target.position) {
+                let (expected, position) = (target.expected(), target.position);
+                let met = match &found.record {
+                    Some(record) => expected.check(Some(record.version), position),
+                    None => expected.check_unreadable(position),
+                };
+                match met {
                     Err(error) if options.mismatch == Mismatch::Fail => return Err(error),
                     Err(_) => DeleteOutcome::ConditionFailed,
                     Ok(()) if doomed.len() >= limit => DeleteOutcome::Remaining,

@@ -356,9 +356,12 @@ fn a_version_that_cannot_be_read_meets_no_condition() {
     let version = world.see(|key| key.head.commit.sequence);
     world.flip_item(9, 60);
     let before = world.store.copy();
-    let condition = [("9", version)];
-    let refused = world.open().delete_with(Selector::versions(&condition), &DeleteOptions::new());
-    assert_eq!(refused.map_err(|error| error.code()), Err("precondition_failed"));
+    for version in [version, 0, u64::MAX] {
+        let condition = [("9", version)];
+        let options = DeleteOptions::new();
+        let refused = world.open().delete_with(Selector::versions(&condition), &options);
+        assert_eq!(refused.map_err(|error| error.code()), Err("precondition_failed"));
+    }
     assert!(world.store.copy() == before);
 }
 

@@ -437,6 +437,9 @@ pub(crate) struct Bench {
     /// A new directory for the database, which stays; else it is a temporary one
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+    /// How many single upserts and deletes of each kind; 1000 if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) singles: Option<u32>,
     /// Few rounds of everything and at most 50 queries
     #[arg(long)]
     pub(crate) quick: bool,

@@ -36,6 +36,7 @@ pub(crate) fn run(caller: &Caller, args: &Bench) -> Result<()> {
     let mut data = Data::open(args, options())?;
     let place = Place::new(args.directory.as_deref())?;
     let rounds = if args.quick { Rounds::QUICK } else { Rounds::FULL };
+    let rounds = args.singles.map_or(rounds, |single| rounds.singles(single));
     let efforts = efforts(args);
 
     let mut subject = Subject::create(&place, options(), args, data.columns())?;

@@ -25,7 +25,7 @@ pub(crate) const BATCH: usize = 1000;
 const DELETED: u32 = 10_000;
 
 /// How often things are done.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
     /// Calls that change one item, of each kind.
     single: u32,
@@ -37,6 +37,11 @@ pub(crate) struct Rounds {
 impl Rounds {
     pub(crate) const FULL: Self = Self { single: 1000, batches: 10, lookups: 500 };
     pub(crate) const QUICK: Self = Self { single: 50, batches: 1, lookups: 50 };
+
+    /// The same with another number of calls that change one item.
+    pub(crate) const fn singles(self, single: u32) -> Self {
+        Self { single, ..self }
+    }
 }
 
 /// The database that is measured.
