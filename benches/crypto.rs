@@ -157,6 +157,13 @@ fn commits(criterion: &mut Criterion) {
     group.bench_function("add a 250-byte record to the set hash", |b| {
         b.iter(|| set.add(&Element::new(&[14; 33], &[15; 250])));
     });
+    let leaf = vec![16; 31 << 10];
+    group.bench_function("replace a 31 KiB leaf in the set hash", |b| {
+        b.iter(|| {
+            set.remove(&Element::new(&[14; 33], black_box(&leaf)));
+            set.add(&Element::new(&[14; 33], black_box(&leaf)));
+        });
+    });
     group.bench_function("digest of the set hash", |b| b.iter(|| black_box(set.digest())));
     group.finish();
 }
