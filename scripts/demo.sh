@@ -169,11 +169,20 @@ run 0 "${owner[@]}" get wordnet "$first" "$second" --output json
 ok "refused, and both items are still there"
 
 step "The writer deletes the two"
+run 0 "${as_writer[@]}" stats wordnet --output json
+etag=$(sed -n 's/.*"etag": *"\([0-9a-f]*\)".*/\1/p' out)
+[ -n "$etag" ] || fail "stats shows no etag"
 run 0 "${as_writer[@]}" delete wordnet "$first" "$second" --output json
 show
 has '"deleted": ?2[,}]' && has '"missing": ?0[,}]' && has '"item_count": ?4998[,}]' || fail "wrong report"
 has '"etag": ?"[0-9a-f]+"' || fail "no etag in the report"
 ok "2 deleted, none missing, 4,998 left"
+
+step "A delete that is based on what was there before is refused"
+run 5 "${as_writer[@]}" delete wordnet "$liked" --if-match "$etag" --output json
+sed -n 1,3p err
+echo "exit code 5"
+ok "the ETag is that of before the delete, so nothing was deleted"
 
 step "They are gone"
 run 0 "${owner[@]}" get wordnet "$first" "$second" --output json
@@ -184,6 +193,18 @@ show
 if has "$first" || has "$second"; then fail "a deleted item is among the hits"; fi
 [ "$(grep -o '"distance"' out | wc -l | tr -d ' ')" -ge 4 ] || fail "too few hits after the delete"
 ok "neither get nor the reader's search returns them"
+
+step "A purge: no file holds what would be needed to read them"
+run 0 "${as_writer[@]}" purge wordnet --output json
+show
+has '"payload_remains": ?(true|false)' || fail "no receipt"
+ok "the receipt says what was done and why what is left cannot be read"
+
+step "The history: who changed how much, signed"
+run 0 "${owner[@]}" history wordnet --limit 2 --output json
+show
+has '"operation": ?"delete"' && has '"deleted": ?2[,}]' || fail "the delete is not in the history"
+ok "the delete of two is the last change, under the writer's id"
 
 step "The reader is revoked"
 run 0 "${owner[@]}" users revoke wordnet --user-id "$reader"
