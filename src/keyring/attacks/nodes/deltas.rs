@@ -5,8 +5,8 @@ use crate::config::{Options, Tuning};
 
 const LEAF_ITEMS: usize = 36;
 
-/// A world whose item 9 is in a leaf that takes three deltas: large enough for them, and not full.
-/// Centroids have noise, so how a leaf falls out is a matter of chance.
+/// A world whose item 9 is in a leaf that takes three deltas: large enough for them, not full, and
+/// where its place is. Centroids have noise, so how a leaf falls out is a matter of chance.
 fn meadow() -> World {
     (0..100).map(|_| attempt()).find(World::takes_three).expect("one in a hundred")
 }
@@ -27,8 +27,12 @@ fn attempt() -> World {
 
 impl World {
     fn takes_three(&self) -> bool {
-        let Node::Leaf(leaf) = self.open_node(self.leaf_of("9")).0 else { return false };
-        (25..=LEAF_ITEMS - 4).contains(&leaf.rows.len())
+        let home = self.leaf_of("9");
+        self.add(99, 9);
+        let beside = self.leaf_of("99") == home;
+        self.as_root(|root| assert_eq!(root.delete(&["99"]).unwrap().deleted, 1));
+        let Node::Leaf(leaf) = self.open_node(home).0 else { return false };
+        beside && (25..=LEAF_ITEMS - 4).contains(&leaf.rows.len())
     }
 
     /// Puts a new item at the place of another, alone.
