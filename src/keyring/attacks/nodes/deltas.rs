@@ -5,10 +5,11 @@ use crate::config::{Options, Tuning};
 
 const LEAF_ITEMS: usize = 36;
 
-/// A world whose item 9 is in a leaf that takes three deltas: large enough for them, not full, and
-/// where its place is. Centroids have noise, so how a leaf falls out is a matter of chance.
+/// A world whose item 9 is in a leaf that takes three deltas: large enough for them, not full, where
+/// its place is, and not item 54's. Centroids have noise, so how leaves fall out is a matter of
+/// chance: about one attempt in fifteen will do.
 fn meadow() -> World {
-    (0..100).map(|_| attempt()).find(World::takes_three).expect("one in a hundred")
+    (0..5000).map(|_| attempt()).find(World::takes_three).expect("one of many")
 }
 
 fn attempt() -> World {
@@ -28,6 +29,9 @@ fn attempt() -> World {
 impl World {
     fn takes_three(&self) -> bool {
         let home = self.leaf_of("9");
+        if self.leaf_of("54") == home {
+            return false;
+        }
         self.add(99, 9);
         let beside = self.leaf_of("99") == home;
         self.as_root(|root| assert_eq!(root.delete(&["99"]).unwrap().deleted, 1));
