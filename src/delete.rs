@@ -27,10 +27,12 @@ pub use options::{DeleteOptions, Mismatch, Missing, Selector};
 use crate::commit::{self, Commit, Operation};
 use crate::condition::IfMatch;
 use crate::error::{Error, Needs, Result};
+use crate::filter::Filter;
 use crate::id::{ETag, VersionToken};
 use crate::index::{Committed, Doomed, Index, Outcome as Ending, Removing};
 use crate::redact::Hidden;
 use options::{Choice, Target};
+use select::Wanted;
 
 /// What a delete did, and the state it left.
 #[derive(Clone, PartialEq, Eq)]
@@ -187,6 +189,34 @@ impl Index<'_> {
         Ok(report(committed))
     }
 
+    /// Deletes the items that a filter selects: [`delete_with`](Self::delete_with) and
+    /// [`Selector::filter`]. What is selected is looked up and removed under one lock, by the
+    /// metadata that is stored at that moment. Needs the read and the write right.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a filter that cannot be or that selects everything; and those
+    /// of [`delete_with`](Self::delete_with).
+    ///
+    /// ```
+    /// # use sealvec::{Database, DeleteOptions, Filter, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// index.upsert(&[
+    ///     Item::new("a", [1.0, 0.0]).metadata(serde_json::json!({"year": 2019})),
+    ///     Item::new("b", [0.0, 1.0]).metadata(serde_json::json!({"year": 2026})),
+    /// ])?;
+    /// let old = Filter::lt("year", 2020);
+    /// assert_eq!(index.delete_where(&old, &DeleteOptions::new())?.deleted, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_where(&self, filter: &Filter, options: &DeleteOptions) -> Result<DeleteReport> {
+        self.delete_with(Selector::filter(filter), options)
+    }
+
     fn delete_chosen(
         &self,
         removing: &Removing<'_>,
@@ -198,7 +228,7 @@ impl Index<'_> {
         // 2.
         let oracle = match choice {
             Choice::Ids(ids) => ids.iter().any(|(_, version)| version.is_some()),
-            Choice::Prefix(_) | Choice::All => true,
+            Choice::Prefix(_) | Choice::Filter(_) | Choice::All => true,
         };
         // Who may not read may ask nothing of an item that the answer leaves where it is.
         if (oracle || options.dry_run || options.limit.is_some()) && !key.permissions().read() {
@@ -209,6 +239,15 @@ impl Index<'_> {
             Choice::Prefix("") => {
                 return Err(Error::invalid("the prefix is empty; `Selector::all` selects all"));
             }
+            Choice::Filter(filter) => {
+                filter.check()?;
+                if filter.is_everything() {
+                    return Err(Error::invalid(
+                        "the filter selects everything; `Selector::all` does so too, and says it",
+                    ));
+                }
+                Vec::new()
+            }
             Choice::Prefix(_) | Choice::All => Vec::new(),
         };
         // 3.
@@ -216,8 +255,13 @@ impl Index<'_> {
         // 4.
         let (doomed, mut tally) = match choice {
             Choice::Ids(_) => choose(removing, &targets, options)?,
-            Choice::Prefix(prefix) => select::scan(removing, Some(*prefix), options, max_ids)?,
-            Choice::All => select::scan(removing, None, options, max_ids)?,
+            Choice::Prefix(prefix) => {
+                select::scan(removing, Wanted::Prefix(prefix), options, max_ids)?
+            }
+            Choice::Filter(filter) => {
+                select::scan(removing, Wanted::Filter(filter), options, max_ids)?
+            }
+            Choice::All => select::scan(removing, Wanted::All, options, max_ids)?,
         };
         // 5.
         tally.dry_run = options.dry_run;

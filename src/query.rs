@@ -16,6 +16,7 @@ use serde_json::Value;
 pub use approximate::DEFAULT_EFFORT;
 
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::index::{Answer, Include, Index, fetch_fields, space};
 use crate::keyring::ReadKey;
 use crate::redact::Hidden;
@@ -54,6 +55,7 @@ pub struct BatchQuery<'a> {
     index: &'a Index<'a>,
     queries: Vec<&'a [f32]>,
     settings: Settings,
+    filter: Option<Filter>,
 }
 
 impl fmt::Debug for Hit {
@@ -105,7 +107,35 @@ impl Index<'_> {
         vectors: impl IntoIterator<Item = &'a [f32]>,
     ) -> BatchQuery<'a> {
         let queries = vectors.into_iter().collect();
-        BatchQuery { index: self, queries, settings: Settings::new() }
+        BatchQuery { index: self, queries, settings: Settings::new(), filter: None }
+    }
+}
+
+impl Index<'_> {
+    /// The number of items that a filter selects. Needs the read right. Reads the metadata of every
+    /// item, on all threads.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a filter that cannot be; [`Error::PermissionDenied`];
+    /// [`Error::Integrity`]; and those of every call.
+    ///
+    /// ```
+    /// # use sealvec::{Database, Filter, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// index.upsert(&[Item::new("a", [1.0, 0.0]).metadata(serde_json::json!({"n": 1}))])?;
+    /// assert_eq!(*index.count_where(&Filter::gte("n", 1))?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn count_where(&self, filter: &Filter) -> Result<Answer<u64>> {
+        self.read(|snapshot, key| {
+            filter.check()?;
+            exact::count(self, snapshot, key, filter)
+        })
     }
 }
 
@@ -143,6 +173,32 @@ impl Query<'_> {
         self
     }
 
+    /// Only items that the filter selects. Every item's metadata is read and every selected vector
+    /// is compared, so nothing is missed, as with [`exact`](Self::exact); the cost grows with the
+    /// index.
+    ///
+    /// ```
+    /// # use sealvec::{Database, Filter, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Euclidean))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// index.upsert(&[
+    ///     Item::new("near", [0.0, 1.0]).metadata(serde_json::json!({"lang": "de"})),
+    ///     Item::new("far", [9.0, 9.0]).metadata(serde_json::json!({"lang": "en"})),
+    /// ])?;
+    /// let hits = index.query(&[0.0, 0.0]).filter(Filter::eq("lang", "en")).run()?;
+    /// assert_eq!((hits.len(), hits[0].id.as_str()), (1, "far"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.batch.filter = Some(filter);
+        self
+    }
+
     /// Runs the query: the hits, nearest first.
     ///
     /// Approximate, but for small indexes: a near item may be missing. What is there has its exact
@@ -150,8 +206,8 @@ impl Query<'_> {
     /// same answer. Ties go by id.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `top_k` or `probes` 0, an effort out of range, or a vector
-    /// that the index could not hold; [`Error::PermissionDenied`]; [`Error::Integrity`]; and those
+    /// [`Error::InvalidArgument`] for `top_k` or `probes` 0, an effort out of range, a filter that
+    /// cannot be, or a vector that the index could not hold; [`Error::PermissionDenied`]; [`Error::Integrity`]; and those
     /// of every call.
     pub fn run(self) -> Result<Answer<Vec<Hit>>> {
         self.run_with_stats().map(|(answer, _)| answer)
@@ -215,6 +271,13 @@ impl BatchQuery<'_> {
         self
     }
 
+    /// As [`Query::filter`], for all queries.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// Runs the queries: the hits of each, nearest first, in the order of the queries.
     ///
     /// # Errors
@@ -228,10 +291,11 @@ impl BatchQuery<'_> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_with_stats(self) -> Result<(Answer<BatchHits>, Vec<QueryStats>)> {
-        let Self { index, queries, settings } = self;
+        let Self { index, queries, settings, filter } = self;
         let mut stats = vec![QueryStats::default(); queries.len()];
         let answer = index.read(|snapshot, key| {
             settings.check()?;
+            filter.as_ref().map_or(Ok(()), Filter::check)?;
             let config = key.table.config;
             let Some(dimension) = key.dimension() else {
                 // An index that does not know its dimension has never held an item.
@@ -248,12 +312,14 @@ impl BatchQuery<'_> {
                 return Ok(Vec::new());
             }
             // Who wants much of an index is served best by one pass over it.
+            let filter = filter.as_ref().filter(|filter| !filter.is_everything());
             let much = settings.top_k.saturating_mul(4) as u64 >= key.head.commit.item_count;
             let space = space(key, index.shared(), Some(dimension));
-            let nearest = match space.filter(|_| !settings.exact && !much) {
+            let all = settings.exact || much || filter.is_some();
+            let nearest = match space.filter(|_| !all) {
                 None => {
                     let (nearest, all) =
-                        exact::search(index, snapshot, key, &scorers, settings.top_k)?;
+                        exact::search(index, snapshot, key, &scorers, settings.top_k, filter)?;
                     stats.fill(all);
                     nearest
                 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::condition::{Expected, IfMatch};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::id::Trace;
 use crate::index::{check_ids, check_many};
 use crate::redact::Hidden;
@@ -27,6 +28,7 @@ pub struct Selector<'a>(pub(super) Choice<'a>);
 pub(super) enum Choice<'a> {
     Ids(Vec<(&'a str, Option<u64>)>),
     Prefix(&'a str),
+    Filter(&'a Filter),
     All,
 }
 
@@ -48,6 +50,12 @@ impl<'a> Selector<'a> {
         Self(Choice::Prefix(prefix))
     }
 
+    /// The items that a filter selects; one that selects everything is refused. Needs the read
+    /// right too. Costs a look at the metadata of every item.
+    pub const fn filter(filter: &'a Filter) -> Self {
+        Self(Choice::Filter(filter))
+    }
+
     /// Every item. Needs the read right too.
     pub const fn all() -> Self {
         Self(Choice::All)
@@ -59,6 +67,7 @@ impl fmt::Debug for Selector<'_> {
         match &self.0 {
             Choice::Ids(ids) => write!(f, "Selector::Ids({:?})", Hidden::list(ids.len())),
             Choice::Prefix(prefix) => write!(f, "Selector::Prefix({:?})", Hidden::text(prefix)),
+            Choice::Filter(_) => f.write_str("Selector::Filter(..)"),
             Choice::All => f.write_str("Selector::All"),
         }
     }

@@ -1,7 +1,7 @@
 //! Selecting items by looking at every record.
 //!
-//! Ids are sealed and lie in the order of their pseudonyms, so a prefix or everything is a scan
-//! that opens each record. With a limit, memory is that many records; the items with the least ids
+//! Ids are sealed and lie in the order of their pseudonyms, so a prefix, a filter or everything is
+//! a scan that opens each record, for a filter with the item's metadata. With a limit, memory is that many records; the items with the least ids
 //! are kept, so that the same call chooses the same items.
 
 use std::collections::BTreeMap;
@@ -9,14 +9,35 @@ use std::ops::ControlFlow;
 
 use super::{DeleteOptions, DeleteOutcome, Tally};
 use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
 use crate::index::{Doomed, Removing};
+use crate::store::key::Pseudonym;
+use crate::store::record::ItemRecord;
 use crate::store::{Family, key};
 
-/// What begins with the prefix, or everything. A record that does not open is among everything, and
-/// makes a prefix fail: nobody can say what its id begins with.
+/// What is selected.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    All,
+    Prefix(&'a str),
+    Filter(&'a Filter),
+}
+
+impl Wanted<'_> {
+    fn has(self, removing: &Removing<'_>, item: Pseudonym, record: &ItemRecord) -> Result<bool> {
+        match self {
+            Self::All => Ok(true),
+            Self::Prefix(prefix) => Ok(record.id.starts_with(prefix)),
+            Self::Filter(filter) => removing.matches(filter, item, record),
+        }
+    }
+}
+
+/// Looks at everything. A record that does not open is among all items, and makes any other
+/// selection fail: nobody can say whether it is among them.
 pub(super) fn scan(
     removing: &Removing<'_>,
-    prefix: Option<&str>,
+    wanted: Wanted<'_>,
     options: &DeleteOptions,
     max_ids: usize,
 ) -> Result<(Vec<Doomed>, Tally)> {
@@ -35,13 +56,17 @@ pub(super) fn scan(
                 return ControlFlow::Break(());
             }
         };
-        let place = match (&doomed.record, prefix) {
-            (Some(record), Some(prefix)) if !record.id.starts_with(prefix) => {
-                return ControlFlow::Continue(());
-            }
-            (Some(record), _) => (true, record.id.clone().into_bytes()),
-            (None, None) => (false, pseudonym.to_vec()),
-            (None, Some(_)) => {
+        let place = match (&doomed.record, wanted) {
+            (Some(record), wanted) => match wanted.has(removing, pseudonym, record) {
+                Ok(true) => (true, record.id.clone().into_bytes()),
+                Ok(false) => return ControlFlow::Continue(()),
+                Err(error) => {
+                    outcome = Err(error);
+                    return ControlFlow::Break(());
+                }
+            },
+            (None, Wanted::All) => (false, pseudonym.to_vec()),
+            (None, Wanted::Prefix(_) | Wanted::Filter(_)) => {
                 outcome = Err(Error::Integrity(Fault::ItemRecord));
                 return ControlFlow::Break(());
             }

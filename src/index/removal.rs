@@ -4,11 +4,14 @@
 //! in one commit, which counts again what is left. Erasure beats integrity: what is damaged goes
 //! too, by the slow path in `recount`.
 
-use super::get::{open_item, open_named};
+use serde_json::Value;
+
+use super::get::{fetch_fields, open_item, open_named};
 use super::partition::space;
-use super::{Growth, Index, recount, replant};
+use super::{Growth, Include, Index, recount, replant};
 use crate::commit::{Changes, Commit, Draft, Operation};
 use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
 use crate::keyring::WriteKey;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ItemRecord};
@@ -97,6 +100,22 @@ impl Removing<'_> {
             Err(error) => return Err(error),
         };
         Ok(Doomed { pseudonym, stored: stored.to_vec(), record })
+    }
+
+    /// Whether a filter selects an item, by its metadata as it is stored now.
+    pub(crate) fn matches(
+        &self,
+        filter: &Filter,
+        pseudonym: Pseudonym,
+        record: &ItemRecord,
+    ) -> Result<bool> {
+        if record.metadata.is_none() {
+            return Ok(filter.matches(&Value::Null));
+        }
+        let items = [(pseudonym, record.clone())];
+        let fetched = fetch_fields(self.snapshot, self.key, &items, Include::NONE.metadata())?;
+        let metadata = fetched.into_iter().next().and_then(|fetched| fetched.metadata);
+        Ok(filter.matches(&metadata.ok_or(Error::Integrity(Fault::Payload))?))
     }
 
     /// The draft of a commit that removes these items, and what it says. `next` is the commit so

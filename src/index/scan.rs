@@ -12,9 +12,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use serde_json::Value;
+
 use super::get::{decode_vector, open_item};
 use super::{Include, Index};
 use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
 use crate::keyring::ReadKey;
 use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
@@ -65,10 +68,24 @@ impl Scanned<'_> {
         })
     }
 
+    /// Whether a filter selects it. Needs the metadata to have been asked for.
+    pub(crate) fn matches(&self, filter: &Filter) -> Result<bool> {
+        matches(filter, self.plain(Field::Metadata))
+    }
+
     /// The stored bytes of the vector.
     pub(crate) fn vector(&self) -> &[u8] {
         self.plain(Field::Vector).unwrap_or_default()
     }
+}
+
+/// Whether a filter selects an item with this metadata, as it is stored; an item without is one
+/// whose metadata has no fields.
+fn matches(filter: &Filter, metadata: Option<&[u8]>) -> Result<bool> {
+    let Some(metadata) = metadata else { return Ok(filter.matches(&Value::Null)) };
+    let metadata: Value =
+        serde_json::from_slice(metadata).map_err(|_| Error::Integrity(Fault::Payload))?;
+    Ok(filter.matches(&metadata))
 }
 
 /// Visits every item of a share and returns how many there were.

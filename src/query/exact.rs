@@ -1,5 +1,7 @@
 //! Exact search: every vector is read, opened and compared, on all threads of the database's pool.
 //!
+//! A filter is asked of the metadata of every item, and only what it selects is compared.
+//!
 //! One pass serves a whole batch of queries. Memory is one batch of records per thread and `top_k`
 //! candidates per query. Ties are broken by id.
 
@@ -10,6 +12,7 @@ use std::time::Instant;
 
 use super::{Candidate, QueryStats};
 use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
 use crate::index::{Include, Index, Span, decode_vector, scan};
 use crate::keyring::ReadKey;
 use crate::store::Snapshot;
@@ -24,18 +27,22 @@ pub(super) fn search(
     key: &ReadKey,
     scorers: &[Scorer],
     top_k: usize,
+    filter: Option<&Filter>,
 ) -> Result<(Vec<Vec<Candidate>>, QueryStats)> {
     let start = Instant::now();
     let shared = index.shared();
-    // More shares than threads even out their speed; one is enough for a small index.
-    let shares = match key.head.commit.item_count {
-        0..1024 => 1,
-        _ => shared.threads() * 4,
-    };
-    let found = shared.map(Span::split(shares), |span| {
+    let include = Include::NONE.vector();
+    let include = if filter.is_some() { include.metadata() } else { include };
+    let found = shared.map(Span::split(shares(index, key)), |span| {
         let mut tops: Vec<Top> = scorers.iter().map(|_| Top::new(top_k)).collect();
         let (mut vector, mut bytes) = (Vec::new(), 0u64);
-        let seen = scan(snapshot, key, span, Include::NONE.vector(), |item| {
+        let mut matched = 0u64;
+        let seen = scan(snapshot, key, span, include, |item| {
+            if filter.map_or(Ok(true), |filter| item.matches(filter))? {
+                matched += 1;
+            } else {
+                return Ok(ControlFlow::Continue(()));
+            }
             decode_vector(key, item.vector(), &mut vector)?;
             bytes += item.vector().len() as u64;
             for (scorer, top) in scorers.iter().zip(&mut tops) {
@@ -43,15 +50,16 @@ pub(super) fn search(
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok((seen, bytes, tops))
+        Ok((seen, matched, bytes, tops))
     })?;
-    let seen: u64 = found.iter().map(|(seen, _, _)| seen).sum();
-    let bytes_opened: u64 = found.iter().map(|(_, bytes, _)| bytes).sum();
+    let seen: u64 = found.iter().map(|(seen, ..)| seen).sum();
+    let matched: u64 = found.iter().map(|(_, matched, ..)| matched).sum();
+    let bytes_opened: u64 = found.iter().map(|(_, _, bytes, _)| bytes).sum();
     if seen != key.head.commit.item_count {
         return Err(Error::Integrity(Fault::ItemRecord));
     }
     let mut merged: Vec<Vec<Candidate>> = scorers.iter().map(|_| Vec::new()).collect();
-    for (_, _, tops) in found {
+    for (.., tops) in found {
         for (all, top) in merged.iter_mut().zip(tops) {
             all.extend(top.heap);
         }
@@ -61,14 +69,44 @@ pub(super) fn search(
         all.truncate(top_k);
     }
     let stats = QueryStats {
-        rows: seen,
-        reads: seen.saturating_mul(2),
+        rows: matched,
+        reads: seen.saturating_mul(if filter.is_some() { 3 } else { 2 }),
         bytes_opened,
-        reranked: seen,
+        reranked: matched,
         reranking: start.elapsed(),
         ..QueryStats::default()
     };
     Ok((merged, stats))
+}
+
+/// Scans everything, in shares, and counts what the filter selects.
+pub(super) fn count(
+    index: &Index<'_>,
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    filter: &Filter,
+) -> Result<u64> {
+    let shares = shares(index, key);
+    let found = index.shared().map(Span::split(shares), |span| {
+        let mut matched = 0u64;
+        let seen = scan(snapshot, key, span, Include::NONE.metadata(), |item| {
+            matched += u64::from(item.matches(filter)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((seen, matched))
+    })?;
+    if found.iter().map(|(seen, _)| seen).sum::<u64>() != key.head.commit.item_count {
+        return Err(Error::Integrity(Fault::ItemRecord));
+    }
+    Ok(found.iter().map(|(_, matched)| matched).sum())
+}
+
+/// More shares than threads even out their speed; one is enough for a small index.
+fn shares(index: &Index<'_>, key: &ReadKey) -> usize {
+    match key.head.commit.item_count {
+        0..1024 => 1,
+        _ => index.shared().threads() * 4,
+    }
 }
 
 /// The nearest `k` of what was offered.
