@@ -18,6 +18,7 @@ mod delete;
 #[cfg(unix)]
 mod delete_kill;
 mod delete_races;
+mod filters;
 mod full_disk;
 mod golden_database;
 mod handles;

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sealvec::{
-    Database, DeleteOptions, Error, Include, Index, IndexConfig, Item, KeyContext, Metric, Needs,
-    Permissions, PurgeOptions, PurgeScope, Result, Update, WriteOptions,
+    Database, DeleteOptions, Error, Filter, Include, Index, IndexConfig, Item, KeyContext, Metric,
+    Needs, Permissions, PurgeOptions, PurgeScope, Result, Update, WriteOptions,
 };
 
 use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
@@ -50,6 +50,7 @@ enum Standing {
 enum Operation {
     Describe,
     Count,
+    CountWhere,
     Get,
     Query,
     QueryBatch,
@@ -67,6 +68,7 @@ enum Operation {
     WriteBatch,
     Delete,
     DeleteWith,
+    DeleteWhere,
     Optimize,
     Purge,
     Grant,
@@ -77,9 +79,10 @@ enum Operation {
     DeleteIndex,
 }
 
-const OPERATIONS: [Operation; 27] = [
+const OPERATIONS: [Operation; 29] = [
     Operation::Describe,
     Operation::Count,
+    Operation::CountWhere,
     Operation::Get,
     Operation::Query,
     Operation::QueryBatch,
@@ -97,6 +100,7 @@ const OPERATIONS: [Operation; 27] = [
     Operation::WriteBatch,
     Operation::Delete,
     Operation::DeleteWith,
+    Operation::DeleteWhere,
     Operation::Optimize,
     Operation::Purge,
     Operation::Grant,
@@ -116,6 +120,7 @@ const fn row(operation: Operation) -> [Expected; 6] {
     match operation {
         Operation::Describe => [Ok, Ok, Ok, Ok, WrongKey, MissingKey],
         Operation::Count
+        | Operation::CountWhere
         | Operation::Get
         | Operation::Query
         | Operation::QueryBatch
@@ -135,6 +140,7 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::DeleteWith
         | Operation::Optimize
         | Operation::Purge => [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey],
+        Operation::DeleteWhere => [Ok, Ok, NO_WRITE, NO_READ, WrongKey, MissingKey],
         Operation::Grant | Operation::Revoke | Operation::Users => {
             [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, MissingKey]
         }
@@ -179,6 +185,7 @@ const fn method(operation: Operation) -> &'static str {
     match operation {
         Operation::Describe => "Index::describe",
         Operation::Count => "Index::count",
+        Operation::CountWhere => "Index::count_where",
         Operation::Get => "Index::get",
         Operation::Query => "Index::query",
         Operation::QueryBatch => "Index::query_batch",
@@ -196,6 +203,7 @@ const fn method(operation: Operation) -> &'static str {
         Operation::WriteBatch => "Index::write_batch",
         Operation::Delete => "Index::delete",
         Operation::DeleteWith => "Index::delete_with",
+        Operation::DeleteWhere => "Index::delete_where",
         Operation::Optimize => "Index::optimize",
         Operation::Purge => "Index::purge",
         Operation::Grant => "Index::grant",
@@ -321,10 +329,11 @@ fn run(
     index: &Index<'_>,
     own: Option<KeyContext>,
 ) -> Result<Expected> {
-    let (vector, write) = ([1.0, 0.0], WriteOptions::new());
+    let (vector, write, none) = ([1.0, 0.0], WriteOptions::new(), Filter::eq("none", 1));
     match operation {
         Operation::Describe => index.describe().map(drop),
         Operation::Count => index.count().map(drop),
+        Operation::CountWhere => index.count_where(&none).map(drop),
         Operation::Get => index.get(&["a"], Include::ALL).map(drop),
         Operation::Query => {
             let exact = index.query(&vector).exact().run_with_stats();
@@ -351,6 +360,7 @@ fn run(
         Operation::WriteBatch => index.write_batch(&[], &["a"], &write).map(drop),
         Operation::Delete => index.delete(&["a"]).map(drop),
         Operation::DeleteWith => index.delete_with(&["a"], &DeleteOptions::new()).map(drop),
+        Operation::DeleteWhere => index.delete_where(&none, &DeleteOptions::new()).map(drop),
         Operation::Optimize => index.optimize(|_| ControlFlow::Continue(())).map(drop),
         Operation::Purge => index.purge(PurgeScope::Records, PurgeOptions::new()).map(drop),
         Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ),
