@@ -193,7 +193,6 @@ impl Query<'_> {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.batch.filter = Some(filter);
         self
@@ -272,7 +271,6 @@ impl BatchQuery<'_> {
     }
 
     /// As [`Query::filter`], for all queries.
-    #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self

@@ -16,6 +16,7 @@ mod cloudflare;
 mod cloudfront;
 mod order;
 mod pages;
+mod predicates;
 mod recount;
 mod rules;
 mod secrecy;
@@ -48,11 +49,12 @@ enum On {
     Disk,
 }
 
-const TABLES: [&[Case]; 6] = [
+const TABLES: [&[Case]; 7] = [
     ahnlich::CASES,
     cloudfront::CASES,
     cloudflare::CASES,
     pages::CASES,
+    predicates::CASES,
     superset::CASES,
     superset::stored::CASES,
 ];
@@ -61,19 +63,10 @@ const TABLES: [&[Case]; 6] = [
 const LISTS: [(&str, usize); 4] =
     [("ahnlich A", 15), ("cloudfront C", 11), ("cloudflare D", 10), ("superset ", 34)];
 
-const NO_FILTERS: &str = "there are no filters yet: metadata is sealed and not searched";
 const NO_EXPIRY: &str = "items do not expire";
 
-const NOT_APPLICABLE: [(&str, &str); 12] = [
-    ("ahnlich A6", NO_FILTERS),
-    ("ahnlich A7", NO_FILTERS),
-    ("ahnlich A8", NO_FILTERS),
-    ("ahnlich A9", NO_FILTERS),
-    ("ahnlich A13", NO_FILTERS),
+const NOT_APPLICABLE: [(&str, &str); 4] = [
     ("cloudflare D5", NO_EXPIRY),
-    ("superset 16", NO_FILTERS),
-    ("superset 17", NO_FILTERS),
-    ("superset 18", NO_FILTERS),
     ("superset 20", "erasing what is left in the files is another call's promise, not delete's"),
     ("superset 30", NO_EXPIRY),
     ("superset 32", "there are no namespaces; an index is the largest thing that is deleted"),
@@ -109,6 +102,11 @@ fn cloudfront_cases() {
 #[test]
 fn cloudflare_cases() {
     run(cloudflare::CASES);
+}
+
+#[test]
+fn cases_of_predicates() {
+    run(predicates::CASES);
 }
 
 #[test]
