@@ -1,6 +1,11 @@
 //! What an index is made with, and how a database is opened.
 
+mod attributes;
+
 use std::time::Duration;
+
+pub use attributes::Attribute;
+pub(crate) use attributes::{Attributes, MAX_FIELDS};
 
 use crate::error::{Error, Result};
 use crate::store::Durability;
@@ -17,7 +22,7 @@ pub const MIN_RETENTION: u64 = 16;
 /// use sealvec::{IndexConfig, Metric, Precision};
 /// let config = IndexConfig::new(Metric::Cosine).dimension(384).precision(Precision::F16);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexConfig {
     /// Components per vector, 1 to [`MAX_DIMENSION`]; `None`: taken from the first upsert.
@@ -30,6 +35,7 @@ pub struct IndexConfig {
     pub retention: u64,
     /// Whether a call that changes items must say which state it means to change.
     pub require_if_match: bool,
+    pub(crate) attributes: Attributes,
 }
 
 impl IndexConfig {
@@ -42,6 +48,7 @@ impl IndexConfig {
             precision: Precision::F32,
             retention: 100_000,
             require_if_match: false,
+            attributes: Attributes::new(),
         }
     }
 
@@ -75,7 +82,32 @@ impl IndexConfig {
         self
     }
 
+    /// What the attribute index holds of one field of the metadata, and of the fields below it if
+    /// that is nothing. Default = [`Attribute::Equality`] for every field. A path is names joined
+    /// by dots, as in filters.
+    ///
+    /// ```
+    /// use sealvec::{Attribute, IndexConfig, Metric};
+    /// let config = IndexConfig::new(Metric::Cosine)
+    ///     .attribute("price", Attribute::Range)
+    ///     .attribute("notes", Attribute::Off);
+    /// ```
+    #[must_use]
+    pub fn attribute(mut self, path: &str, kind: Attribute) -> Self {
+        self.attributes.fields.insert(path.to_owned(), kind);
+        self
+    }
+
+    /// Keeps an attribute index only of the fields that are given to [`attribute`](Self::attribute);
+    /// of none, there is no attribute index. Default: of every field.
+    #[must_use]
+    pub const fn declared_attributes_only(mut self) -> Self {
+        self.attributes.default = Attribute::Off;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
+        self.attributes.check()?;
         match self.dimension {
             Some(dimension) if dimension == 0 || dimension > MAX_DIMENSION => Err(Error::invalid(
                 format!("the dimension is 1 to {MAX_DIMENSION}, not {dimension}"),

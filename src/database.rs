@@ -29,7 +29,7 @@ use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
-pub(crate) const FORMAT: u8 = 3;
+pub(crate) const FORMAT: u8 = 4;
 /// The version of name records.
 pub(crate) const NAME_FORMAT: u8 = 1;
 

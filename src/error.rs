@@ -260,6 +260,8 @@ pub enum Fault {
     Node,
     /// A sealed vector, contents or metadata value.
     Payload,
+    /// A block of the attribute index, or how it and the items refer to each other.
+    Attribute,
     /// The state of the set hash does not match the signed commit.
     SetHash,
     /// The database record or a name record.
@@ -278,6 +280,7 @@ impl fmt::Display for Fault {
             Self::ItemRecord => "an item record is damaged, moved or missing",
             Self::Node => "a node of the partition tree is damaged, moved or missing",
             Self::Payload => "a sealed value is damaged, moved or missing",
+            Self::Attribute => "a block of the attribute index is damaged, moved or missing",
             Self::SetHash => "the set-hash state does not match the signed commit",
             Self::Catalog => "a catalog record is damaged",
             Self::Storage => "a file of the storage engine is damaged or missing",

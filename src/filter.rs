@@ -12,11 +12,12 @@
 //!
 //! - `value`: how values compare; `node`: the tree and its limits;
 //! - `parse`, `text`, `build`: ways in; `display`: the way out;
-//! - `evaluate`: the answer.
+//! - `evaluate`: the answer; `fields`: what an index has to hold to give the same.
 
 mod build;
 mod display;
 mod evaluate;
+mod fields;
 mod node;
 mod parse;
 #[cfg(test)]
@@ -32,7 +33,9 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 pub use build::Operand;
-use node::{Form, MAX_DEPTH, MAX_NODES, MAX_REGEXES, MAX_VALUES, Node, Path, Predicate};
+pub(crate) use fields::{Span, check_field, fields, is_field, word};
+use node::{Form, MAX_DEPTH, MAX_NODES, MAX_REGEXES, MAX_VALUES};
+pub(crate) use node::{Node, Path, Predicate};
 
 /// Which items, by their metadata.
 ///
@@ -151,23 +154,8 @@ impl Filter {
         self.whole().is_ok_and(|node| evaluate::holds(node, metadata))
     }
 
-    /// Tests that whatever the filter selects passes, each of one path: what an index by a field
-    /// can go by. There may be none; and passing all of them is not yet being selected.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for queries by filter"))]
-    pub(crate) fn conjuncts(&self) -> impl Iterator<Item = Conjunct<'_>> {
-        let nodes = match self.whole() {
-            Ok(Node::And(nodes)) => nodes.as_slice(),
-            Ok(node) => std::slice::from_ref(node),
-            Err(_) => &[],
-        };
-        nodes.iter().filter_map(|node| match node {
-            Node::Test(path, predicate) => Some(Conjunct { path, predicate }),
-            Node::And(_) | Node::Or(_) | Node::Not(_) => None,
-        })
-    }
-
     /// The tree, if it has no fault.
-    fn whole(&self) -> Result<&Node> {
+    pub(crate) fn whole(&self) -> Result<&Node> {
         match &self.0 {
             Err(error) => Err(error.clone()),
             Ok(node) if node.form() == Form::Element => Err(Error::invalid(
@@ -194,13 +182,6 @@ impl Filter {
             }
         }
     }
-}
-
-/// A test that everything a filter selects passes.
-#[cfg_attr(not(test), expect(dead_code, reason = "for queries by filter"))]
-pub(crate) struct Conjunct<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) predicate: &'a Predicate,
 }
 
 impl FromStr for Filter {

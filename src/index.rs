@@ -14,6 +14,7 @@ mod get;
 mod growth;
 mod item;
 mod list;
+mod matching;
 mod pages;
 mod partition;
 mod recount;
@@ -37,10 +38,11 @@ pub use upsert::UpsertReport;
 pub(crate) use get::{decode_vector, fetch_fields, open_item};
 pub(crate) use growth::{Growth, replant};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
+pub(crate) use matching::{Matching, shares};
 pub(crate) use pages::PageReader;
 pub(crate) use partition::space;
 pub(crate) use removal::{Doomed, Removing, check_many};
-pub(crate) use scan::{Span, scan};
+pub(crate) use scan::{Scanned, Span, scan};
 
 use crate::commit::{Commit, Draft, Head};
 use crate::crypto::KeyContext;
@@ -176,7 +178,7 @@ impl Index<'_> {
     /// ```
     pub fn describe(&self) -> Result<Description> {
         self.inspect(|_, key: &AnyKey| {
-            let config = key.table.config;
+            let config = &key.table.config;
             Ok(Description {
                 name: key.table.name.clone(),
                 dimension: key.dimension(),

@@ -57,6 +57,7 @@ struct Deletion;
 #[doc = include_str!("../docs/filters.md")]
 struct Filters;
 
+mod attributes;
 #[doc(hidden)]
 pub mod bench_support;
 mod cache;
@@ -88,7 +89,7 @@ mod verify;
 
 pub use commit::Operation;
 pub use condition::{IfMatch, WriteOptions};
-pub use config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION, Options, Tuning};
+pub use config::{Attribute, IndexConfig, MAX_DIMENSION, MIN_RETENTION, Options, Tuning};
 pub use crypto::{IndexKey, KeyContext, UserKey};
 pub use database::Database;
 pub use delete::{DeleteOptions, DeleteOutcome, DeleteReport, Mismatch, Missing, Selector};
@@ -102,7 +103,7 @@ pub use index::{
 };
 pub use optimize::{OptimizeProgress, OptimizeReport};
 pub use purge::{Checkpoint, PurgeOptions, PurgeReceipt, PurgeScope};
-pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats};
+pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats, Strategy};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};

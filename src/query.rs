@@ -6,18 +6,20 @@
 
 mod approximate;
 mod exact;
+mod stats;
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::time::Duration;
 
 use serde_json::Value;
 
 pub use approximate::DEFAULT_EFFORT;
+use approximate::Tree;
+pub use stats::{QueryStats, Strategy};
 
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::index::{Answer, Include, Index, fetch_fields, space};
+use crate::index::{Answer, Include, Index, Matching, fetch_fields, space};
 use crate::keyring::ReadKey;
 use crate::redact::Hidden;
 use crate::store::Snapshot;
@@ -132,10 +134,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn count_where(&self, filter: &Filter) -> Result<Answer<u64>> {
-        self.read(|snapshot, key| {
-            filter.check()?;
-            exact::count(self, snapshot, key, filter)
-        })
+        self.read(|snapshot, key| Matching::new(self, snapshot, key, filter)?.count())
     }
 }
 
@@ -173,9 +172,11 @@ impl Query<'_> {
         self
     }
 
-    /// Only items that the filter selects. Every item's metadata is read and every selected vector
-    /// is compared, so nothing is missed, as with [`exact`](Self::exact); the cost grows with the
-    /// index.
+    /// Only items that the filter selects: fewer than asked for only if fewer match.
+    ///
+    /// If the attribute index knows what the filter asks, few matches are compared one by one, and
+    /// of many the nearest are looked for in the partition tree, as without a filter. Otherwise the
+    /// metadata of every item is read. [`QueryStats::strategy`] says which it was.
     ///
     /// ```
     /// # use sealvec::{Database, Filter, IndexConfig, IndexKey, Item, KeyContext, Metric};
@@ -294,7 +295,7 @@ impl BatchQuery<'_> {
         let answer = index.read(|snapshot, key| {
             settings.check()?;
             filter.as_ref().map_or(Ok(()), Filter::check)?;
-            let config = key.table.config;
+            let config = &key.table.config;
             let Some(dimension) = key.dimension() else {
                 // An index that does not know its dimension has never held an item.
                 return Ok(vec![Vec::new(); queries.len()]);
@@ -311,13 +312,23 @@ impl BatchQuery<'_> {
             }
             // Who wants much of an index is served best by one pass over it.
             let filter = filter.as_ref().filter(|filter| !filter.is_everything());
-            let much = settings.top_k.saturating_mul(4) as u64 >= key.head.commit.item_count;
+            let matching = filter.map(|filter| Matching::new(index, snapshot, key, filter));
+            let matching = matching.transpose()?;
+            let most = matching.as_ref().map_or(key.head.commit.item_count, Matching::most);
+            let much = settings.top_k.saturating_mul(4) as u64 >= most;
             let space = space(key, index.shared(), Some(dimension));
-            let all = settings.exact || much || filter.is_some();
+            let few = matching.as_ref().is_some_and(|matching| !by_tree(key, matching));
+            let all = settings.exact || much || few;
             let nearest = match space.filter(|_| !all) {
                 None => {
-                    let (nearest, all) =
-                        exact::search(index, snapshot, key, &scorers, settings.top_k, filter)?;
+                    let (nearest, all) = exact::search(
+                        index,
+                        snapshot,
+                        key,
+                        &scorers,
+                        settings.top_k,
+                        matching.as_ref(),
+                    )?;
                     stats.fill(all);
                     nearest
                 }
@@ -325,7 +336,9 @@ impl BatchQuery<'_> {
                     let work = queries.iter().zip(&scorers).collect();
                     let found = index.shared().map(work, |(query, scorer)| {
                         let shared = index.shared();
-                        approximate::search(snapshot, key, shared, &space, query, scorer, &settings)
+                        let selected = matching.as_ref().map(Matching::selected);
+                        let tree = Tree { snapshot, key, shared, space: &space };
+                        tree.search(query, scorer, &settings, selected)
                     })?;
                     let (nearest, each): (Vec<_>, Vec<_>) = found.into_iter().unzip();
                     stats = each;
@@ -338,6 +351,17 @@ impl BatchQuery<'_> {
         Ok((answer, stats))
     }
 }
+
+/// Whether what matches is found faster in the tree than by comparing all of it. The tree has to be
+/// told exactly what matches, by numbers that fit the tags of its rows.
+fn by_tree(key: &ReadKey, matching: &Matching<'_>) -> bool {
+    matching.selected().is_exact()
+        && matching.most() > FEW
+        && u32::try_from(key.head.commit.next_item).is_ok()
+}
+
+/// Matches that are compared one by one rather than looked for in the tree.
+const FEW: u64 = 600;
 
 /// The hits of each query of a batch, nearest first.
 pub type BatchHits = Vec<Vec<Hit>>;
@@ -369,31 +393,6 @@ impl Settings {
             Ok(())
         }
     }
-}
-
-/// What a query read and where its time went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueryStats {
-    /// Nodes of the partition tree read.
-    pub nodes: u64,
-    /// Codes scored; for an exact query, vectors.
-    pub rows: u64,
-    /// Stored values read: nodes, vectors and item records; not the caller's keys, nor fields asked
-    /// for.
-    pub reads: u64,
-    /// Bytes of plaintext that came out of these values.
-    pub bytes_opened: u64,
-    /// Vectors compared after their codes.
-    pub reranked: u64,
-    /// From the root to the list of leaves.
-    pub routing: Duration,
-    /// Reading and scoring leaves.
-    pub scoring: Duration,
-    /// Reading and comparing vectors.
-    pub reranking: Duration,
-    /// Reading the records of the nearest.
-    pub finishing: Duration,
 }
 
 fn hits(

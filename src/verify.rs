@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::attributes::check;
 use crate::error::{Error, Fault, Result};
 use crate::index::{Answer, Growth, Include, Index, Span, open_item, scan, space};
 use crate::keyring::ReadKey;
@@ -32,6 +33,8 @@ pub struct TreeReport {
     /// Nodes with more in them than the [`Tuning`](crate::Tuning) of this database allows. Nothing
     /// is wrong with them: they were built under another, and writes and `optimize` split them.
     pub oversized: u64,
+    /// Blocks of the attribute index.
+    pub blocks: u64,
 }
 
 impl Index<'_> {
@@ -68,6 +71,10 @@ impl Index<'_> {
             };
             let nodes = stored_nodes(snapshot, key)?;
             let (items, spilled) = homes(snapshot, key, key.dimension().is_some_and(has_tree))?;
+            let (blocks, faults) = attributes(snapshot, key)?;
+            if faults > 0 {
+                return Err(Error::Integrity(Fault::Attribute));
+            }
             let agree = nodes == census.leaves + census.branches
                 && items == key.head.commit.item_count
                 && spilled == census.second_copies
@@ -76,7 +83,7 @@ impl Index<'_> {
                 return Err(Error::Integrity(Fault::Node));
             }
             let Census { height, leaves, branches, oversized, .. } = census;
-            Ok(TreeReport { height, leaves, branches, items, spilled, oversized })
+            Ok(TreeReport { height, leaves, branches, items, spilled, oversized, blocks })
         })
     }
 }
@@ -114,6 +121,20 @@ fn census(
         }
         Ok(())
     })
+}
+
+/// Compares the attribute index with the metadata of every item; the numbers of blocks and faults.
+fn attributes(snapshot: &dyn Snapshot, key: &ReadKey) -> Result<(u64, u64)> {
+    let mut items = Vec::new();
+    if key.table.config.attributes.any() {
+        for span in Span::split(1) {
+            scan(snapshot, key, span, Include::NONE.metadata(), |item| {
+                items.push((item.record.number, item.pseudonym, item.metadata()?));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+    }
+    check(snapshot, key, items)
 }
 
 /// The number of nodes that are stored, reachable or not. No value is there that belongs to none.

@@ -21,6 +21,7 @@ const ROOT_SIGN: &[u8] = b"sealvec/1/root-sign\0";
 const ROSTER: &[u8] = b"sealvec/1/roster\0";
 const ROSTER_PLACE: &[u8] = b"sealvec/1/roster-place\0";
 const PSEUDONYM: &[u8] = b"sealvec/1/pseudonym\0";
+const ATTRIBUTE_PLACE: &[u8] = b"sealvec/1/attribute-place\0";
 const ROTATION: &[u8] = b"sealvec/1/rotation\0";
 const CACHE: &[u8] = b"sealvec/1/cache\0";
 const CURSOR: &[u8] = b"sealvec/1/cursor\0";
@@ -46,6 +47,8 @@ pub(crate) enum Purpose {
     Table,
     /// Nodes of the partition tree.
     Node,
+    /// Blocks of the attribute index.
+    Attribute,
 }
 
 impl Purpose {
@@ -56,6 +59,7 @@ impl Purpose {
             Self::Commit => b"sealvec/1/commit\0",
             Self::Table => b"sealvec/1/table\0",
             Self::Node => b"sealvec/1/node\0",
+            Self::Attribute => b"sealvec/1/attribute\0",
         }
     }
 }
@@ -227,6 +231,12 @@ impl Names {
     /// `HMAC(name secret, label | length u32 | id)[..16]`
     pub(crate) fn item(&self, id: &str) -> [u8; 16] {
         prefixed_hmac(&self.0, PSEUDONYM, id.as_bytes())
+    }
+
+    /// `HMAC(name secret, label | length u32 | field or word)[..16]`: where the attribute index
+    /// keeps it.
+    pub(crate) fn attribute(&self, word: &[u8]) -> [u8; 16] {
+        prefixed_hmac(&self.0, ATTRIBUTE_PLACE, word)
     }
 
     /// `HMAC(name secret, label)`: the seed of the rotation that codes are taken in. It lives as

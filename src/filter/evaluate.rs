@@ -41,7 +41,11 @@ pub(super) fn test(path: &Path, predicate: &Predicate, value: &Value) -> bool {
 }
 
 /// Whether any candidate passes. `None` is missing.
-fn any_at(path: &[Segment], value: &Value, passes: &dyn Fn(Option<&Value>) -> bool) -> bool {
+pub(super) fn any_at(
+    path: &[Segment],
+    value: &Value,
+    passes: &dyn Fn(Option<&Value>) -> bool,
+) -> bool {
     let Some((first, rest)) = path.split_first() else { return passes(Some(value)) };
     match value {
         Value::Object(fields) => match fields.get(&first.name) {

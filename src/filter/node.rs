@@ -264,7 +264,7 @@ impl Path {
         Ok(Self { text: text.to_owned(), segments })
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 

@@ -3,7 +3,7 @@
 mod answers;
 mod build;
 mod document;
-mod properties;
+pub(super) mod properties;
 mod refused;
 
 use serde_json::{Value, json};
@@ -181,23 +181,6 @@ fn debug_shows_neither_paths_nor_values() {
     assert_eq!(format!("{:?}", Filter::eq("hunter", f64::NAN)), "Filter(faulty)");
     let operand = super::Operand::from("hunter2");
     assert!(!format!("{operand:?}").contains("hunter2"));
-}
-
-#[test]
-fn conjuncts_are_the_tests_that_all_must_pass() {
-    let conjuncts = |json: Value| -> Vec<String> {
-        let filter = parsed(&json);
-        filter.conjuncts().map(|conjunct| conjunct.path.text().to_owned()).collect()
-    };
-    assert_eq!(conjuncts(json!({"a": 1})), ["a"]);
-    let several = json!({"a": 1, "b.c": {"$gt": 1, "$lt": 2}, "$or": [{"d": 1}, {"e": 1}]});
-    assert_eq!(conjuncts(several), ["a", "b.c", "b.c"]);
-    assert_eq!(
-        conjuncts(json!({"$and": [{"a": {"$all": [1, 2]}}, {"b": {"$ne": 1}}]})),
-        ["a", "a"]
-    );
-    assert_eq!(conjuncts(json!({})), [""; 0]);
-    assert_eq!(conjuncts(json!({"$or": [{"a": 1}, {"b": 1}]})), [""; 0]);
 }
 
 /// What a fuzzer would call: no text may do more than be refused.

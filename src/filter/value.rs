@@ -28,7 +28,7 @@ const fn rank(value: &Value) -> u8 {
 /// The total order.
 pub(super) fn order(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => numbers(a, b),
+        (Value::Number(a), Value::Number(b)) => numbers(&Exact::from(a), &Exact::from(b)),
         (Value::String(a), Value::String(b)) => a.cmp(b),
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         (Value::Array(a), Value::Array(b)) => {
@@ -60,7 +60,7 @@ pub(super) fn order_of_like(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-enum Exact {
+pub(super) enum Exact {
     Whole(i128),
     Real(f64),
 }
@@ -81,20 +81,33 @@ impl From<&Number> for Exact {
     }
 }
 
-fn numbers(a: &Number, b: &Number) -> Ordering {
-    match (Exact::from(a), Exact::from(b)) {
-        (Exact::Whole(a), Exact::Whole(b)) => a.cmp(&b),
-        (Exact::Whole(a), Exact::Real(b)) => whole_and_real(a, b),
-        (Exact::Real(a), Exact::Whole(b)) => whole_and_real(b, a).reverse(),
+pub(super) fn numbers(a: &Exact, b: &Exact) -> Ordering {
+    match (a, b) {
+        (Exact::Whole(a), Exact::Whole(b)) => a.cmp(b),
+        (Exact::Whole(a), Exact::Real(b)) => whole_and_real(*a, *b),
+        (Exact::Real(a), Exact::Whole(b)) => whole_and_real(*b, *a).reverse(),
         // JSON has no NaN.
-        (Exact::Real(a), Exact::Real(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
+        (Exact::Real(a), Exact::Real(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
     }
 }
 
+impl Exact {
+    /// As a whole number if it is one, of this range; as a float otherwise.
+    pub(super) fn whole(self) -> Result<i128, f64> {
+        match self {
+            Self::Whole(whole) => Ok(whole),
+            #[expect(clippy::cast_possible_truncation, reason = "the bounds are checked")]
+            Self::Real(real) if real.abs() < BEYOND && real.fract() == 0.0 => Ok(real as i128),
+            Self::Real(real) => Err(real),
+        }
+    }
+}
+
+/// 2^65.
+const BEYOND: f64 = 36_893_488_147_419_103_232.0;
+
 /// Exact: an `f64` below 2^65 has a whole part that fits, and no whole number here is beyond that.
 fn whole_and_real(whole: i128, real: f64) -> Ordering {
-    /// 2^65.
-    const BEYOND: f64 = 36_893_488_147_419_103_232.0;
     if real >= BEYOND {
         Ordering::Less
     } else if real <= -BEYOND {

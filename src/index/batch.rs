@@ -6,6 +6,7 @@ use super::removal::{Removing, check_many};
 use super::upsert::dimension_for;
 use super::write::{Existing, Writing, check_conditions};
 use super::{Committed, Growth, Index, Item, Outcome, check_ids, replant, space};
+use crate::attributes::Edits;
 use crate::commit::{self, Draft, Operation};
 use crate::condition::{IfMatch, WriteOptions};
 use crate::error::{Error, Fault, Result};
@@ -70,7 +71,7 @@ impl Index<'_> {
             let batch = match puts.first() {
                 Some(first) => {
                     let dimension = dimension_for(key, first)?;
-                    let batch = self.prepare(puts, dimension, key.table.config)?;
+                    let batch = self.prepare(puts, dimension, &key.table.config)?;
                     Some((batch, dimension))
                 }
                 None => None,
@@ -99,19 +100,26 @@ impl Index<'_> {
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Write, commit::now())?;
             next.trace = options.trace;
-            let homes = removing.take_records(&doomed, &mut draft.changes, &mut next)?;
+            let mut edits = Edits::new(&key.table.config.attributes);
+            let homes =
+                removing.take_records(&doomed, &mut draft.changes, &mut next, edits.as_mut())?;
             let homes = homes.ok_or(Error::Integrity(Fault::ItemRecord))?;
             if let Some((batch, dimension)) = batch {
                 next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
                 let writing =
                     Writing::new(self, snapshot, key, limits).leaving(&homes).expecting(options);
-                writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
+                writing.write(&batch, Existing::Replace, &mut draft, &mut next, edits)?;
             } else if doomed.is_empty() {
                 return Ok(Outcome::Nothing(missing));
-            } else if let Some(space) = space(key, self.shared(), key.dimension()) {
-                let growth = Growth::new(snapshot, key, self.shared());
-                let generation = next.sequence;
-                replant(&growth, &space, &homes, Vec::new(), generation, limits, &mut draft)?;
+            } else {
+                let (shared, sequence) = (self.shared(), next.sequence);
+                if let Some(edits) = edits {
+                    edits.apply(snapshot, key, shared, sequence, &mut draft.changes)?;
+                }
+                if let Some(space) = space(key, shared, key.dimension()) {
+                    let growth = Growth::new(snapshot, key, shared);
+                    replant(&growth, &space, &homes, Vec::new(), sequence, limits, &mut draft)?;
+                }
             }
             Ok(Outcome::Changed(draft, next, missing))
         })?;

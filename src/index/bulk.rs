@@ -21,6 +21,7 @@ use super::partition::space;
 use super::upsert::dimension_for;
 use super::write::{Existing, Writing};
 use super::{Committed, Index, Item, Outcome};
+use crate::attributes::Edits;
 use crate::commit::{self, Draft, Operation};
 use crate::condition::Expected;
 use crate::config::IndexConfig;
@@ -165,12 +166,13 @@ impl Index<'_> {
         self.mutate(|snapshot, key, limits| {
             let Some(first) = items.first() else { return Ok(Outcome::Nothing(())) };
             let dimension = dimension_for(key, first)?;
-            let batch = self.prepare(items, dimension, key.table.config)?;
+            let batch = self.prepare(items, dimension, &key.table.config)?;
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Upsert, commit::now())?;
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
+            let edits = Edits::new(&key.table.config.attributes);
             let writing = Writing::new(self, snapshot, key, limits);
-            if writing.write(&batch, Existing::SkipEqual, &mut draft, &mut next)? {
+            if writing.write(&batch, Existing::SkipEqual, &mut draft, &mut next, edits)? {
                 Ok(Outcome::Changed(draft, next, ()))
             } else {
                 Ok(Outcome::Nothing(()))

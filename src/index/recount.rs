@@ -7,6 +7,8 @@
 //! 1. The set hash is computed anew, from what is stored: the old sum has parts of what was lost.
 //! 2. Item records are scanned. Those of the doomed go, with every payload value under their
 //!    pseudonyms; the rest is counted and measured. One that does not open counts without a size.
+//!    The attribute index is written anew, from the metadata of what stays; items whose metadata
+//!    does not open are unlisted in it.
 //! 3. Nodes are scanned for rows of the doomed, wherever they are. Leaves that do not open go, and
 //!    the items that were in them are put into the tree again, by their records. If a branch does
 //!    not open, that is true of the whole tree.
@@ -24,11 +26,12 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::Growth;
-use super::get::open_item;
+use super::get::{fetch_fields, open_item};
 use super::growth::mend;
 use super::partition::{open_whole, read_nodes, space};
 use super::removal::{Doomed, Removing, is_damage};
+use super::{Growth, Include};
+use crate::attributes::rebuild;
 use crate::commit::{Commit, Draft};
 use crate::error::Result;
 use crate::id::{IndexId, NodeId};
@@ -73,6 +76,7 @@ pub(super) fn remove(
         }
         Ok(())
     })?;
+    relist(removing, &gone, next.sequence, &mut draft)?;
     // 3. and 4.
     let Some(space) = space(key, index.shared(), key.dimension()) else { return Ok(draft) };
     let survey = Survey::take(removing, &gone)?;
@@ -100,6 +104,34 @@ pub(super) fn remove(
     }
     growth.apply_all(effects, next.sequence, removing.limits, &mut draft)?;
     Ok(draft)
+}
+
+/// Writes the attribute index anew, of the items that stay and whose records open.
+fn relist(
+    removing: &Removing<'_>,
+    gone: &HashSet<Pseudonym>,
+    sequence: u64,
+    draft: &mut Draft,
+) -> Result<()> {
+    let Removing { snapshot, key, .. } = *removing;
+    let (mut items, mut plain) = (Vec::new(), Vec::new());
+    each_item(snapshot, key.index, gone, |pseudonym, stored| {
+        let record = match open_item(key, pseudonym, stored, &mut plain) {
+            Ok(record) => record,
+            Err(error) if is_damage(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let number = record.number;
+        let wanted = Include::NONE.metadata();
+        let metadata = match fetch_fields(snapshot, key, &[(*pseudonym, record)], wanted) {
+            Ok(fetched) => Some(fetched.into_iter().next().and_then(|fetched| fetched.metadata)),
+            Err(error) if is_damage(&error) => None,
+            Err(error) => return Err(error),
+        };
+        items.push((number, *pseudonym, metadata));
+        Ok(())
+    })?;
+    rebuild(snapshot, key, sequence, items, &mut draft.changes)
 }
 
 /// What opens of the tree, and what does not.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::get::{fetch_fields, open_item, open_named};
 use super::partition::space;
 use super::{Growth, Include, Index, recount, replant};
+use crate::attributes::Edits;
 use crate::commit::{Changes, Commit, Draft, Operation};
 use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
@@ -146,9 +147,12 @@ impl Removing<'_> {
         next: &mut Commit,
     ) -> Result<bool> {
         let Self { index, snapshot, key, limits } = *self;
-        let Some(homes) = self.take_records(doomed, &mut draft.changes, next)? else {
-            return Ok(false);
-        };
+        let mut edits = Edits::new(&key.table.config.attributes);
+        let homes = self.take_records(doomed, &mut draft.changes, next, edits.as_mut())?;
+        let Some(homes) = homes else { return Ok(false) };
+        if let Some(edits) = edits {
+            edits.apply(snapshot, key, index.shared(), next.sequence, &mut draft.changes)?;
+        }
         if let Some(space) = space(key, index.shared(), key.dimension()) {
             let growth = Growth::new(snapshot, key, index.shared());
             let generation = next.sequence;
@@ -158,15 +162,25 @@ impl Removing<'_> {
     }
 
     /// Takes out records and payload and counts them off; returns where their rows are, which stay
-    /// to be taken out. `None` if a record does not open.
+    /// to be taken out. `None` if a record does not open. What else goes with them is in `edits`.
     pub(super) fn take_records(
         &self,
         doomed: &[Doomed],
         changes: &mut Changes,
         next: &mut Commit,
+        edits: Option<&mut Edits<'_>>,
     ) -> Result<Option<Vec<(Pseudonym, Home)>>> {
         let index = self.key.index;
         let tree = space(self.key, self.index.shared(), self.key.dimension()).is_some();
+        if let Some(edits) = edits {
+            let known =
+                doomed.iter().map(|doomed| Some((doomed.pseudonym, doomed.record.clone()?)));
+            let Some(known) = known.collect::<Option<Vec<_>>>() else { return Ok(None) };
+            let metadata = fetch_fields(self.snapshot, self.key, &known, Include::NONE.metadata())?;
+            for ((_, record), stored) in known.iter().zip(metadata) {
+                edits.remove(record.number, stored.metadata.as_ref());
+            }
+        }
         let mut homes = Vec::with_capacity(doomed.len());
         for Doomed { pseudonym, stored, record } in doomed {
             let Some(record) = record else { return Ok(None) };

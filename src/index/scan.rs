@@ -73,6 +73,12 @@ impl Scanned<'_> {
         matches(filter, self.plain(Field::Metadata))
     }
 
+    /// The metadata, if it was asked for and is there.
+    pub(crate) fn metadata(&self) -> Result<Option<Value>> {
+        let parsed = self.plain(Field::Metadata).map(serde_json::from_slice).transpose();
+        parsed.map_err(|_| Error::Integrity(Fault::Payload))
+    }
+
     /// The stored bytes of the vector.
     pub(crate) fn vector(&self) -> &[u8] {
         self.plain(Field::Vector).unwrap_or_default()
@@ -130,6 +136,18 @@ pub(crate) fn scan(
             return Ok(seen);
         }
     }
+}
+
+/// Visits items whose stored records are known, in their order.
+pub(super) fn visit_items(
+    snapshot: &dyn Snapshot,
+    key: &ReadKey,
+    items: &[(Pseudonym, Vec<u8>)],
+    include: Include,
+    mut visit: impl FnMut(Scanned<'_>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let mut plain = [Vec::new(), Vec::new(), Vec::new()];
+    visit_batch(snapshot, key, items, include, &mut plain, &mut visit).map(drop)
 }
 
 fn visit_batch(

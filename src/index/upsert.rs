@@ -17,6 +17,7 @@ use super::get::open_named;
 use super::item::{check_contents, check_item, encode_metadata};
 use super::write::{Existing, Prepared, Writing, check_conditions};
 use super::{Committed, Include, Index, Item, Outcome, Update, check_ids, fetch_fields};
+use crate::attributes::Edits;
 use crate::commit::{self, Draft, Operation};
 use crate::condition::{Expected, IfMatch, WriteOptions};
 use crate::config::{IndexConfig, MAX_DIMENSION};
@@ -105,7 +106,7 @@ impl Index<'_> {
             check_conditions(key, items, options)?;
             let dimension = items.first().map(|first| dimension_for(key, first)).transpose()?;
             let batch = match dimension {
-                Some(dimension) => self.prepare(items, dimension, key.table.config)?,
+                Some(dimension) => self.prepare(items, dimension, &key.table.config)?,
                 None => Vec::new(),
             };
             IfMatch::check(options.if_match, key.head.etag(), key.table.config.require_if_match)?;
@@ -114,8 +115,9 @@ impl Index<'_> {
             let mut next = key.head.next(Operation::Upsert, commit::now())?;
             next.trace = options.trace;
             next.dimension = u32::try_from(dimension).unwrap_or(u32::MAX);
+            let edits = Edits::new(&key.table.config.attributes);
             let writing = Writing::new(self, snapshot, key, limits).expecting(options);
-            writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
+            writing.write(&batch, Existing::Replace, &mut draft, &mut next, edits)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
         .map(report)
@@ -142,7 +144,7 @@ impl Index<'_> {
         self.inspect(|_, key: &WriteKey| {
             let Some(first) = items.first() else { return Ok(()) };
             let dimension = dimension_for(key, first)?;
-            self.prepare(items, dimension, key.table.config).map(drop)
+            self.prepare(items, dimension, &key.table.config).map(drop)
         })
     }
 
@@ -234,8 +236,9 @@ impl Index<'_> {
             let mut draft = Draft::begin(snapshot, &key.head)?;
             let mut next = key.head.next(Operation::Update, commit::now())?;
             next.trace = conditions.trace;
+            let edits = Edits::new(&key.table.config.attributes);
             let writing = Writing::new(self, snapshot, key, limits);
-            writing.write(&batch, Existing::Replace, &mut draft, &mut next)?;
+            writing.write(&batch, Existing::Replace, &mut draft, &mut next, edits)?;
             Ok(Outcome::Changed(draft, next, ()))
         })
         .map(report)
@@ -246,12 +249,12 @@ impl Index<'_> {
         &self,
         items: &'a [Item],
         dimension: usize,
-        config: IndexConfig,
+        config: &IndexConfig,
     ) -> Result<Vec<Prepared<'a>>> {
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(items.len());
         let mut batch: Vec<Prepared<'a>> = Vec::with_capacity(items.len());
         for (position, item) in items.iter().enumerate() {
-            let IndexConfig { metric, precision, .. } = config;
+            let IndexConfig { metric, precision, .. } = *config;
             let options = &self.shared().options;
             let metadata = check_item(position, item, dimension, metric, precision, options)?;
             let prepared = Prepared {

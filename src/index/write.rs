@@ -6,6 +6,9 @@ use super::get::open_named;
 use super::growth::{Growth, replant};
 use super::partition::{place, space, vector_parts};
 use super::{Include, Index, Item, fetch_fields};
+use serde_json::Value;
+
+use crate::attributes::Edits;
 use crate::commit::{Changes, Commit, Draft};
 use crate::condition::{Expected, WriteOptions};
 use crate::crypto::fill_random;
@@ -80,16 +83,18 @@ impl<'a> Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Steps 2 to 4: reads what is there, plans the tree, seals, and fills in the commit.
-    /// False if nothing was left to do.
-    pub(super) fn write(
-        &self,
+    /// Steps 2 to 4: reads what is there, plans the tree, seals, and fills in the commit. `edits` is
+    /// what else the commit changes in the attribute index, if there is one. False if nothing was
+    /// left to do.
+    pub(super) fn write<'s>(
+        &'s self,
         batch: &[Prepared<'_>],
         existing: Existing,
         draft: &mut Draft,
         next: &mut Commit,
+        mut edits: Option<Edits<'s>>,
     ) -> Result<bool> {
-        let Self { index, key, limits, .. } = *self;
+        let Self { index, snapshot, key, limits, .. } = *self;
         let conditional = batch.iter().any(|item| self.expected_of(item) != Expected::Anything);
         let mut work = self.look_up(batch)?;
         if conditional {
@@ -119,6 +124,12 @@ impl Writing<'_> {
         let dimension = dimension.map(|bytes| bytes / key.table.config.precision.bytes());
         if let Some(space) = space(key, index.shared(), dimension) {
             self.plant(&space, &mut work, existing, draft, next.sequence)?;
+        }
+        if let Some(edits) = &mut edits {
+            self.list(&work, edits)?;
+        }
+        if let Some(edits) = edits {
+            edits.apply(snapshot, key, index.shared(), next.sequence, &mut draft.changes)?;
         }
         let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
         let sealer = Sealer { key, limits, version: next.sequence };
@@ -244,6 +255,34 @@ impl Writing<'_> {
         for work in work {
             work.leaves = homes.get(&work.pseudonym).ok_or_else(damaged)?.leaves();
         }
+        Ok(())
+    }
+
+    /// What the batch changes in the attribute index.
+    fn list<'s>(&'s self, work: &[Work<'_, '_>], edits: &mut Edits<'s>) -> Result<()> {
+        let Self { index, snapshot, key, .. } = *self;
+        let damaged = || Error::Integrity(Fault::Payload);
+        let shares: Vec<&[Work<'_, '_>]> = work.chunks(self.share(work.len())).collect();
+        let listed = index.shared().map(shares, |share| {
+            let known = share.iter().filter_map(|work| Some((work.pseudonym, work.old.clone()?)));
+            let known: Vec<(Pseudonym, ItemRecord)> = known.collect();
+            let old = fetch_fields(snapshot, key, &known, Include::NONE.metadata())?;
+            let mut old = old.into_iter();
+            let mut edits = Edits::new(&key.table.config.attributes);
+            for work in share {
+                let Some(edits) = &mut edits else { continue };
+                let new = work.item.metadata.as_deref().map(serde_json::from_slice);
+                let new: Option<Value> = new.transpose().map_err(|_| damaged())?;
+                if work.old.is_some() {
+                    let old = old.next().ok_or_else(damaged)?.metadata;
+                    edits.replace(work.number, old.as_ref(), new.as_ref());
+                } else {
+                    edits.insert(work.number, work.pseudonym, new.as_ref());
+                }
+            }
+            Ok(edits)
+        })?;
+        listed.into_iter().flatten().for_each(|listed| edits.append(listed));
         Ok(())
     }
 

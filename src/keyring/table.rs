@@ -7,10 +7,11 @@
 //!
 //! Cost: every operation opens and decodes it, so it grows with the number of users.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::codec::{Format, Reader, Writer};
-use crate::config::{IndexConfig, MAX_DIMENSION, MIN_RETENTION};
+use crate::config::{Attribute, Attributes, IndexConfig, MAX_DIMENSION, MAX_FIELDS, MIN_RETENTION};
 use crate::crypto::aead::Cipher;
 use crate::crypto::kdf::{Locator, Place, Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
@@ -23,7 +24,7 @@ use crate::store::{Family, Snapshot};
 use crate::vector::{Metric, Precision};
 
 /// The version of tables and table records.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 /// Users an index may have.
 pub(crate) const MAX_USERS: usize = 4096;
 
@@ -94,6 +95,12 @@ impl Table {
             Precision::F16 => 2,
         });
         out.u64(self.config.retention).u8(u8::from(self.config.require_if_match));
+        let Attributes { default, fields } = &self.config.attributes;
+        out.u8(attribute_byte(*default));
+        out.u16(u16::try_from(fields.len()).unwrap_or(u16::MAX));
+        for (path, kind) in fields {
+            out.short(path.as_bytes()).u8(attribute_byte(*kind));
+        }
         out.u8(u8::try_from(self.epochs.len()).unwrap_or(u8::MAX));
         self.epochs.iter().for_each(|epoch| {
             out.u32(*epoch);
@@ -140,7 +147,9 @@ impl Table {
             1 => true,
             _ => return None,
         };
-        let config = IndexConfig { dimension, metric, precision, retention, require_if_match };
+        let attributes = attributes(&mut reader)?;
+        let config =
+            IndexConfig { dimension, metric, precision, retention, require_if_match, attributes };
         let epochs = match reader.u8()? {
             count @ 1..=4 => (0..count).map(|_| reader.u32()).collect::<Option<Vec<_>>>()?,
             _ => return None,
@@ -272,6 +281,32 @@ fn open(secrets: &Epochs, index: IndexId, number: u64, parts: &[Vec<u8>]) -> Opt
     }
     let hash = Signed::Table.hash(&body);
     Some(Unverified { table, body, hash, signature })
+}
+
+const fn attribute_byte(kind: Attribute) -> u8 {
+    match kind {
+        Attribute::Off => 0,
+        Attribute::Equality => 1,
+        Attribute::Range => 2,
+    }
+}
+
+fn attribute(byte: u8) -> Option<Attribute> {
+    [Attribute::Off, Attribute::Equality, Attribute::Range].get(usize::from(byte)).copied()
+}
+
+/// Fields come in the order of their paths, each once, so that a table has one encoding.
+fn attributes(reader: &mut Reader<'_>) -> Option<Attributes> {
+    let default = attribute(reader.u8()?).filter(|kind| *kind != Attribute::Range)?;
+    let count = usize::from(reader.u16()?);
+    let mut fields = BTreeMap::new();
+    for _ in 0..count {
+        let path = std::str::from_utf8(reader.short()?).ok()?.to_owned();
+        let kind = attribute(reader.u8()?)?;
+        let follows = fields.last_key_value().is_none_or(|(last, _)| *last < path);
+        follows.then(|| fields.insert(path, kind))?;
+    }
+    Some(Attributes { default, fields }).filter(|_| count <= MAX_FIELDS)
 }
 
 fn place(index: IndexId, epoch: u32, number: u64) -> Place {

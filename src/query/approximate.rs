@@ -3,7 +3,8 @@
 //! What the tree finds are leaf rows with exact distances. The item records of the nearest are then
 //! read for their ids, and each must be the record the row speaks of.
 
-use super::{Candidate, QueryStats, Settings};
+use super::{Candidate, QueryStats, Settings, Strategy};
+use crate::attributes::Selected;
 use crate::error::{Error, Fault, Result};
 use crate::handle::Shared;
 use crate::index::{PageReader, open_item};
@@ -11,7 +12,7 @@ use crate::keyring::ReadKey;
 use crate::store::{Family, Snapshot, key};
 use crate::tree::Space;
 use crate::tree::depth::Depth;
-use crate::tree::search::{self, Found};
+use crate::tree::search::{self, Found, Sieve};
 use crate::vector::Scorer;
 
 /// The default of [`Query::effort`](super::Query::effort).
@@ -20,39 +21,60 @@ pub const DEFAULT_EFFORT: u32 = 16;
 /// Item records read together: for as long as they are held, so are the engine's blocks around them.
 const BATCH: usize = 256;
 
-pub(super) fn search(
-    snapshot: &dyn Snapshot,
-    key: &ReadKey,
-    shared: &Shared,
-    space: &Space,
-    query: &[f32],
-    scorer: &Scorer,
-    settings: &Settings,
-) -> Result<(Vec<Candidate>, QueryStats)> {
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
-    let effort = settings.effort as f32 / DEFAULT_EFFORT as f32;
-    let depth = Depth {
-        top_k: settings.top_k,
-        effort,
-        probes: settings.probes,
-        items: key.head.commit.item_count,
-    };
-    let pages = PageReader::new(snapshot, key, shared)?;
-    let (found, work) = search::search(&pages, space, query, scorer, &depth)?;
-    let start = std::time::Instant::now();
-    let candidates = name(snapshot, key, &found, settings.top_k, &pages)?;
-    let stats = QueryStats {
-        nodes: work.nodes,
-        rows: work.rows,
-        reads: pages.reads.get(),
-        bytes_opened: pages.opened.get(),
-        reranked: work.reranked,
-        routing: work.routing,
-        scoring: work.scoring,
-        reranking: work.reranking,
-        finishing: start.elapsed(),
-    };
-    Ok((candidates, stats))
+/// The tree that is searched.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'a> {
+    pub(super) snapshot: &'a dyn Snapshot,
+    pub(super) key: &'a ReadKey,
+    pub(super) shared: &'a Shared,
+    pub(super) space: &'a Space,
+}
+
+impl Tree<'_> {
+    /// The nearest of everything, or of what is selected.
+    pub(super) fn search(
+        self,
+        query: &[f32],
+        scorer: &Scorer,
+        settings: &Settings,
+        selected: Option<&Selected>,
+    ) -> Result<(Vec<Candidate>, QueryStats)> {
+        let Self { snapshot, key, shared, space } = self;
+        let pages = PageReader::new(snapshot, key, shared)?;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
+        let effort = settings.effort as f32 / DEFAULT_EFFORT as f32;
+        let items = key.head.commit.item_count;
+        let passing = selected.map_or(items, |selected| selected.count(items));
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let share = passing as f64 / items.max(1) as f64;
+        #[expect(clippy::cast_possible_truncation, reason = "between 0 and 1")]
+        let depth = Depth {
+            top_k: settings.top_k,
+            effort,
+            probes: settings.probes,
+            items,
+            share: share as f32,
+        };
+        let passes = |tag: u32| selected.is_none_or(|selected| selected.contains(tag.into()));
+        let sieve = selected.map(|_| Sieve { passes: &passes, items: passing });
+        let (found, work) = search::search(&pages, space, query, scorer, &depth, sieve.as_ref())?;
+        let start = std::time::Instant::now();
+        let candidates = name(snapshot, key, &found, settings.top_k, &pages)?;
+        let stats = QueryStats {
+            nodes: work.nodes,
+            rows: work.rows,
+            reads: pages.reads.get(),
+            bytes_opened: pages.opened.get(),
+            reranked: work.reranked,
+            routing: work.routing,
+            scoring: work.scoring,
+            reranking: work.reranking,
+            finishing: start.elapsed(),
+            strategy: if selected.is_some() { Strategy::FilteredTree } else { Strategy::Tree },
+            selected: selected.map(|_| passing),
+        };
+        Ok((candidates, stats))
+    }
 }
 
 /// Reads the records of what was found: ids, and the proof that the rows are of this state.

@@ -1,6 +1,6 @@
 //! Exact search: every vector is read, opened and compared, on all threads of the database's pool.
 //!
-//! A filter is asked of the metadata of every item, and only what it selects is compared.
+//! With a filter, every vector that it selects.
 //!
 //! One pass serves a whole batch of queries. Memory is one batch of records per thread and `top_k`
 //! candidates per query. Ties are broken by id.
@@ -10,57 +10,66 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::{Candidate, QueryStats};
+use super::{Candidate, QueryStats, Strategy};
 use crate::error::{Error, Fault, Result};
-use crate::filter::Filter;
-use crate::index::{Include, Index, Span, decode_vector, scan};
+use crate::index::{Include, Index, Matching, Scanned, Span, decode_vector, scan, shares};
 use crate::keyring::ReadKey;
 use crate::store::Snapshot;
 use crate::store::key::Pseudonym;
 use crate::store::record::ItemRecord;
 use crate::vector::Scorer;
 
-/// Scans everything, in shares, and merges the candidates of each query.
+/// Compares everything, or everything that matches, and merges the candidates of each query.
 pub(super) fn search(
     index: &Index<'_>,
     snapshot: &dyn Snapshot,
     key: &ReadKey,
     scorers: &[Scorer],
     top_k: usize,
-    filter: Option<&Filter>,
+    matching: Option<&Matching<'_>>,
 ) -> Result<(Vec<Vec<Candidate>>, QueryStats)> {
     let start = Instant::now();
-    let shared = index.shared();
     let include = Include::NONE.vector();
-    let include = if filter.is_some() { include.metadata() } else { include };
-    let found = shared.map(Span::split(shares(index, key)), |span| {
-        let mut tops: Vec<Top> = scorers.iter().map(|_| Top::new(top_k)).collect();
-        let (mut vector, mut bytes) = (Vec::new(), 0u64);
-        let mut matched = 0u64;
-        let seen = scan(snapshot, key, span, include, |item| {
-            if filter.map_or(Ok(true), |filter| item.matches(filter))? {
-                matched += 1;
-            } else {
-                return Ok(ControlFlow::Continue(()));
-            }
-            decode_vector(key, item.vector(), &mut vector)?;
-            bytes += item.vector().len() as u64;
-            for (scorer, top) in scorers.iter().zip(&mut tops) {
-                top.offer(scorer.distance(&vector), item.pseudonym, item.record);
-            }
-            Ok(ControlFlow::Continue(()))
+    let compare = |found: &mut Found, item: &Scanned<'_>| {
+        decode_vector(key, item.vector(), &mut found.vector)?;
+        found.compared += 1;
+        found.bytes += item.vector().len() as u64;
+        for (scorer, top) in scorers.iter().zip(&mut found.tops) {
+            top.offer(scorer.distance(&found.vector), item.pseudonym, item.record);
+        }
+        Ok(())
+    };
+    let begin = || Found::new(scorers.len(), top_k);
+    let (found, read) = if let Some(matching) = matching {
+        matching.fold(include, begin, compare)?
+    } else {
+        let found = index.shared().map(Span::split(shares(index, key)), |span| {
+            let mut found = begin();
+            scan(snapshot, key, span, include, |item| {
+                compare(&mut found, &item).map(ControlFlow::Continue)
+            })?;
+            Ok(found)
         })?;
-        Ok((seen, matched, bytes, tops))
-    })?;
-    let seen: u64 = found.iter().map(|(seen, ..)| seen).sum();
-    let matched: u64 = found.iter().map(|(_, matched, ..)| matched).sum();
-    let bytes_opened: u64 = found.iter().map(|(_, _, bytes, _)| bytes).sum();
-    if seen != key.head.commit.item_count {
-        return Err(Error::Integrity(Fault::ItemRecord));
-    }
+        let seen = found.iter().map(|found| found.compared).sum();
+        if seen != key.head.commit.item_count {
+            return Err(Error::Integrity(Fault::ItemRecord));
+        }
+        (found, seen)
+    };
+    let compared = found.iter().map(|found| found.compared).sum();
+    let stats = QueryStats {
+        rows: compared,
+        reads: read.saturating_mul(2),
+        bytes_opened: found.iter().map(|found| found.bytes).sum(),
+        reranked: compared,
+        reranking: start.elapsed(),
+        strategy: if matching.is_some() { Strategy::Matches } else { Strategy::Everything },
+        selected: matching.map(Matching::most),
+        ..QueryStats::default()
+    };
     let mut merged: Vec<Vec<Candidate>> = scorers.iter().map(|_| Vec::new()).collect();
-    for (.., tops) in found {
-        for (all, top) in merged.iter_mut().zip(tops) {
+    for found in found {
+        for (all, top) in merged.iter_mut().zip(found.tops) {
             all.extend(top.heap);
         }
     }
@@ -68,44 +77,21 @@ pub(super) fn search(
         all.sort_unstable();
         all.truncate(top_k);
     }
-    let stats = QueryStats {
-        rows: matched,
-        reads: seen.saturating_mul(if filter.is_some() { 3 } else { 2 }),
-        bytes_opened,
-        reranked: matched,
-        reranking: start.elapsed(),
-        ..QueryStats::default()
-    };
     Ok((merged, stats))
 }
 
-/// Scans everything, in shares, and counts what the filter selects.
-pub(super) fn count(
-    index: &Index<'_>,
-    snapshot: &dyn Snapshot,
-    key: &ReadKey,
-    filter: &Filter,
-) -> Result<u64> {
-    let shares = shares(index, key);
-    let found = index.shared().map(Span::split(shares), |span| {
-        let mut matched = 0u64;
-        let seen = scan(snapshot, key, span, Include::NONE.metadata(), |item| {
-            matched += u64::from(item.matches(filter)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok((seen, matched))
-    })?;
-    if found.iter().map(|(seen, _)| seen).sum::<u64>() != key.head.commit.item_count {
-        return Err(Error::Integrity(Fault::ItemRecord));
-    }
-    Ok(found.iter().map(|(_, matched)| matched).sum())
+/// What a share of the items came to.
+struct Found {
+    tops: Vec<Top>,
+    compared: u64,
+    bytes: u64,
+    vector: Vec<f32>,
 }
 
-/// More shares than threads even out their speed; one is enough for a small index.
-fn shares(index: &Index<'_>, key: &ReadKey) -> usize {
-    match key.head.commit.item_count {
-        0..1024 => 1,
-        _ => index.shared().threads() * 4,
+impl Found {
+    fn new(queries: usize, top_k: usize) -> Self {
+        let tops = (0..queries).map(|_| Top::new(top_k)).collect();
+        Self { tops, compared: 0, bytes: 0, vector: Vec::new() }
     }
 }
 

@@ -15,6 +15,9 @@
 //! | catalog | `index 16 \| 16` | fold: the sums of the oldest commits |
 //! | items | `index 16 \| 20 \| pseudonym 16` | item record |
 //! | nodes | `index 16 \| 30 \| node u64 \| part u32` | node of the partition tree |
+//! | attributes | `index 16 \| 40 \| word place 16 \| block u64` | posting: which items have a value |
+//! | attributes | `index 16 \| 41 \| block u64` | directory: the pseudonyms of item numbers |
+//! | attributes | `index 16 \| 42 \| field place 16 \| block u64` | column: numbers of items |
 //! | payload | `index 16 \| 50 \| pseudonym 16 \| part u32` | vector |
 //! | payload | `index 16 \| 51 \| pseudonym 16 \| part u32` | contents |
 //! | payload | `index 16 \| 52 \| pseudonym 16 \| part u32` | metadata |
@@ -27,7 +30,7 @@ use crate::crypto::wrap::Right;
 use crate::id::{IndexId, NodeId};
 
 /// The kind byte of a key; also part of the derivation and AAD of sealed records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(crate) enum Kind {
     Database = 0x00,
@@ -43,6 +46,9 @@ pub(crate) enum Kind {
     Fold = 0x16,
     Item = 0x20,
     Node = 0x30,
+    Posting = 0x40,
+    Directory = 0x41,
+    Column = 0x42,
     Vector = 0x50,
     Contents = 0x51,
     Metadata = 0x52,
@@ -167,6 +173,35 @@ pub(crate) fn node_values(index: IndexId, node: NodeId) -> Vec<u8> {
     key(index, Kind::Node, &[&node.0.to_be_bytes()])
 }
 
+/// A block of a posting or a column; `place` is of the word or the field.
+pub(crate) fn attribute(index: IndexId, kind: Kind, place: &[u8; 16], block: u64) -> Vec<u8> {
+    match kind {
+        Kind::Directory => key(index, kind, &[&block.to_be_bytes()]),
+        _ => key(index, kind, &[place, &block.to_be_bytes()]),
+    }
+}
+
+/// What the keys of all blocks of a posting or a column start with.
+pub(crate) fn attribute_blocks(index: IndexId, kind: Kind, place: &[u8; 16]) -> Vec<u8> {
+    match kind {
+        Kind::Directory => key(index, kind, &[]),
+        _ => key(index, kind, &[place]),
+    }
+}
+
+/// The kind byte, the place and the block in the key of an attribute record.
+pub(crate) fn attribute_of(attribute_key: &[u8]) -> Option<(Kind, [u8; 16], u64)> {
+    let (kind, rest) = attribute_key.get(16..)?.split_first()?;
+    let kind = [Kind::Posting, Kind::Directory, Kind::Column]
+        .into_iter()
+        .find(|known| *known as u8 == *kind)?;
+    let (place, block) = match kind {
+        Kind::Directory => ([0; 16], rest),
+        _ => rest.split_first_chunk().map(|(place, block)| (*place, block))?,
+    };
+    Some((kind, place, u64::from_be_bytes(block.try_into().ok()?)))
+}
+
 /// A number as the 16-byte logical id of a sealed record.
 pub(crate) fn number_id(number: u64) -> [u8; 16] {
     u128::from(number).to_be_bytes()
@@ -207,6 +242,17 @@ mod tests {
         assert_eq!(node(index, NodeId(258), 3), prefixed(0x30, &part));
         assert_eq!(node_of(&node(index, NodeId(258), 3)), Some((NodeId(258), 3)));
         assert_eq!(node_of(&nodes(index)), None);
+        let block = [0, 0, 0, 0, 0, 0, 1, 2];
+        let posting = attribute(index, Kind::Posting, &[8; 16], 258);
+        assert_eq!(posting, prefixed(0x40, &[&[8; 16][..], &block].concat()));
+        assert_eq!(attribute_of(&posting), Some((Kind::Posting, [8; 16], 258)));
+        let directory = attribute(index, Kind::Directory, &[0; 16], 258);
+        assert_eq!(directory, prefixed(0x41, &block));
+        assert_eq!(attribute_of(&directory), Some((Kind::Directory, [0; 16], 258)));
+        let column = attribute(index, Kind::Column, &[8; 16], 258);
+        assert_eq!(column, prefixed(0x42, &[&[8; 16][..], &block].concat()));
+        assert_eq!(attribute_of(&column), Some((Kind::Column, [8; 16], 258)));
+        assert_eq!(attribute_of(&node(index, NodeId(258), 3)), None);
         let part = [&[6; 16][..], &[0, 0, 1, 0]].concat();
         assert_eq!(payload(index, Kind::Vector, &[6; 16], 256), prefixed(0x50, &part));
         assert_eq!(payload(index, Kind::Contents, &[6; 16], 256), prefixed(0x51, &part));

@@ -8,6 +8,7 @@
 //! After an intended change of the format (with a new format version):
 //! `SEALVEC_BLESS=1 cargo test --release --lib golden`, and read the diff.
 
+mod attributes;
 mod nodes;
 
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use crate::commit::fold::Fold;
 use crate::commit::{self, Commit, Operation};
-use crate::config::IndexConfig;
+use crate::config::{Attribute, IndexConfig};
 use crate::crypto::kdf::{self, Names, Place, Prk, Purpose, ReadSecret, Signed};
 use crate::crypto::sethash::{Element, SetHash};
 use crate::crypto::sign::KeyPair;
@@ -120,6 +121,7 @@ fn golden_vectors_hold() {
     put_set_hash(&mut lines, &inputs, &item);
     put_plain_records(&mut lines, &inputs);
     nodes::put(&mut lines, &inputs);
+    attributes::put(&mut lines, &inputs);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/golden.txt");
     if std::env::var_os("SEALVEC_BLESS").is_some_and(|value| value == "1") {
@@ -280,7 +282,11 @@ fn put_table(lines: &mut Lines, inputs: &Inputs) -> [u8; 32] {
         index: inputs.index,
         number: 5,
         name: INDEX_NAME.to_owned(),
-        config: IndexConfig::new(Metric::Euclidean).dimension(3).require_if_match(true),
+        config: IndexConfig::new(Metric::Euclidean)
+            .dimension(3)
+            .require_if_match(true)
+            .attribute("a.b", Attribute::Range)
+            .attribute("notes", Attribute::Off),
         epochs: vec![EPOCH, 1],
         principals: vec![
             principal(None, inputs.root.locator(), Permissions::ROOT, 1, writer, 1, u64::MAX),

@@ -74,11 +74,11 @@ fn no_key_and_nonce_seal_twice() {
         IndexConfig::new(Metric::Euclidean),
         IndexConfig::new(Metric::InnerProduct).precision(Precision::F16),
     ];
-    let indexes = [("one", configs[0]), ("two", configs[1])].map(|(name, config)| {
+    let indexes = [("one", &configs[0]), ("two", &configs[1])].map(|(name, config)| {
         let key = IndexKey::from_bytes(&[7; 32]).unwrap();
         engine.fail_next(&[Error::NoSpace]);
-        assert_eq!(db.create_index(name, &key, config).err(), Some(Error::NoSpace));
-        db.create_index(name, &key, config).unwrap();
+        assert_eq!(db.create_index(name, &key, config.clone()).err(), Some(Error::NoSpace));
+        db.create_index(name, &key, config.clone()).unwrap();
         db.load_index(name, root()).unwrap()
     });
     for round in 1..=16 {

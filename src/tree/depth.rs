@@ -25,6 +25,8 @@ pub(crate) struct Depth {
     pub(crate) probes: Option<usize>,
     /// Items in the index.
     pub(crate) items: u64,
+    /// The share of them that may be found: 1 without a filter.
+    pub(crate) share: f32,
 }
 
 /// How many leaves are read: between `least` and `most`, by how far their centroids are.
@@ -48,7 +50,7 @@ impl Depth {
             return Probes { least: probes, most: probes, spread: 0.0 };
         }
         let leaves = (self.items / LEAF).max(1) as f32;
-        let wider = (self.top_k as f32 / 10.0).max(1.0).powf(0.4) * self.effort;
+        let wider = self.wider();
         // Fitted to WordNet at 5k to 160k items; see docs/design.md.
         let base = (3.0 * leaves.log2() - 9.8).max(4.0) * wider;
         let whole = (WHOLE as f32 * self.effort) as usize;
@@ -64,6 +66,14 @@ impl Depth {
                 Probes { least: probes, most: probes, spread: 0.0 }
             }
         }
+    }
+
+    /// How many more leaves than for ten items of all, in units of the default. Where one of ten may
+    /// be found, the nearest ten of these are about as far as the nearest hundred of all.
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    pub(super) fn wider(&self) -> f32 {
+        let reach = self.top_k as f32 / self.share.clamp(1e-6, 1.0);
+        (reach / 10.0).max(1.0).powf(0.4) * self.effort
     }
 
     /// Vectors that are read at most.

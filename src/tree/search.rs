@@ -13,19 +13,20 @@
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
 //! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+mod rerank;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::depth::{Depth, Probes};
+use rerank::{by_estimate, kept};
+
 use super::node::{ROW, Row};
 use super::view::{CentroidView, ChildrenView, EntriesView, NodeView, RowsView};
 use super::{Space, damaged};
 use crate::crypto::Opened;
 use crate::error::Result;
 use crate::id::NodeId;
-use crate::store::key::Pseudonym;
 use crate::store::record::ROWS_PART;
 use crate::vector::rabitq::{Estimate, Form, Probe};
 use crate::vector::{Metric, Scorer, kernels};
@@ -78,23 +79,33 @@ pub(crate) struct Work {
     pub(crate) reranking: Duration,
 }
 
+/// Which items may be found.
+pub(crate) struct Sieve<'a> {
+    /// By the tag of their rows.
+    pub(crate) passes: &'a dyn Fn(u32) -> bool,
+    /// How many there are.
+    pub(crate) items: u64,
+}
+
 /// Finds the nearest items: at least `top_k` of them if the index has so many, in the order of their
-/// distance, with all that are as far as the `top_k`-th among those compared.
+/// distance, with all that are as far as the `top_k`-th among those compared. With a sieve, of those that pass it.
 pub(crate) fn search(
     pages: &dyn Pages,
     space: &Space,
     query: &[f32],
     scorer: &Scorer,
     depth: &Depth,
+    sieve: Option<&Sieve<'_>>,
 ) -> Result<(Vec<Found>, Work)> {
     let mut depth = *depth;
     let mut work = Work::default();
     let placed = space.place(query);
     let probe = Probe::new(space.form(), &placed);
     loop {
-        let search = Search { pages, space, probe: &probe, scorer, depth: &depth };
-        let (found, whole) = search.run(&mut work)?;
-        if whole || found.len() >= depth.top_k {
+        let search = Search { pages, space, probe: &probe, scorer, depth: &depth, sieve };
+        let (found, seen) = search.run(&mut work)?;
+        let all = sieve.is_some_and(|sieve| found.len() as u64 >= sieve.items);
+        if seen == Seen::Everything || all || (seen == Seen::Enough && found.len() >= depth.top_k) {
             return Ok((found, work));
         }
         // Too few: the leaves that were looked at do not hold so many.
@@ -109,6 +120,7 @@ struct Search<'a> {
     probe: &'a Probe,
     scorer: &'a Scorer,
     depth: &'a Depth,
+    sieve: Option<&'a Sieve<'a>>,
 }
 
 /// A row that may be near.
@@ -128,6 +140,32 @@ struct Ranked {
     rank: f32,
     id: NodeId,
     radius: f32,
+}
+
+/// How much an attempt has seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The whole index.
+    Everything,
+    /// As many leaves as were wanted.
+    Enough,
+    /// Fewer: in too many of those on its way nothing passed the sieve.
+    Little,
+}
+
+/// The way to the leaves.
+struct Route {
+    /// Nearest first.
+    leaves: Vec<NodeId>,
+    /// How many of them are wanted.
+    count: usize,
+    /// Whether `leaves` are all there are.
+    all: bool,
+}
+
+impl Route {
+    /// There is no leaf to look at.
+    const DONE: Self = Self { leaves: Vec::new(), count: 0, all: true };
 }
 
 /// What has been scored: the candidates, and for each page what opens its rows.
@@ -164,44 +202,58 @@ impl Scored<'_> {
 }
 
 impl<'a> Search<'a> {
-    /// One attempt, and whether it has seen the whole index.
-    fn run(&self, work: &mut Work) -> Result<(Vec<Found>, bool)> {
+    /// One attempt, and how much of the index it has seen.
+    fn run(&self, work: &mut Work) -> Result<(Vec<Found>, Seen)> {
         let start = Instant::now();
         let mut scored = Scored::default();
-        let (leaves, whole) = self.route(&mut scored, work)?;
+        let Route { leaves, count, all } = self.route(&mut scored, work)?;
         let routed = Instant::now();
         work.routing += routed - start;
 
-        for (number, batch) in leaves.chunks(BATCH).enumerate() {
+        // Leaves in which nothing passes the sieve do not count: others are read in their place.
+        let (mut next, mut wanted) = (0, count);
+        while wanted > 0 && next < leaves.len() {
+            let batch = leaves.get(next..).unwrap_or_default();
+            let batch = batch.get(..wanted.min(BATCH)).unwrap_or(batch);
             let mut ids = batch.iter();
+            let before = scored.rows.len();
             self.pages.pages(batch, &mut |codes, rows| {
                 let id = *ids.next().ok_or_else(damaged)?;
                 // Only the nodes of one batch are held on to.
-                let rows = if number == 0 { rows } else { self.pages.rows(id) };
+                let rows = if next == 0 { rows } else { self.pages.rows(id) };
                 match NodeView::decode(codes).ok_or_else(damaged)? {
                     NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
-                        self.score(&leaf, &centroid, rows, &mut scored)
+                        wanted -= usize::from(self.score(&leaf, &centroid, rows, &mut scored)?);
+                        Ok(())
                     }
                     _ => Err(damaged()),
                 }
             })?;
             work.rows += scored.take_count();
+            if scored.rows.len() - before < batch.len() {
+                return Err(damaged());
+            }
+            next += batch.len();
         }
-        if scored.rows.len() < leaves.len() {
-            return Err(damaged());
-        }
-        work.nodes += leaves.len() as u64;
+        let seen = if all && next == leaves.len() {
+            Seen::Everything
+        } else if wanted == 0 {
+            Seen::Enough
+        } else {
+            Seen::Little
+        };
+        work.nodes += next as u64;
         work.rows += scored.take_count();
         let done = Instant::now();
         work.scoring += done - routed;
 
         let found = self.rerank(scored.candidates, &scored.rows, work)?;
         work.reranking += done.elapsed();
-        Ok((found, whole))
+        Ok((found, seen))
     }
 
-    /// The leaves to look at, nearest first, and whether these are all. A root that is a leaf is scored at once.
-    fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<(Vec<NodeId>, bool)> {
+    /// The leaves to look at. A root that is a leaf is scored at once.
+    fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<Route> {
         let (mut level, mut ranked, mut leaf) = (None, Vec::new(), false);
         self.pages.pages(&[NodeId::ROOT], &mut |codes, rows| {
             let root = NodeView::decode(codes).ok_or_else(damaged)?;
@@ -210,27 +262,30 @@ impl<'a> Search<'a> {
                 EntriesView::Children(children) => self.rank(&children, &mut ranked),
                 EntriesView::Rows(view) => {
                     leaf = true;
-                    self.score(&view, &root.centroid, rows, scored)?;
+                    self.score(&view, &root.centroid, rows, scored).map(drop)?;
                 }
             }
             Ok(())
         })?;
         let Some(mut level) = level else {
             // Only an empty index has no root.
-            return if self.depth.items == 0 { Ok((Vec::new(), true)) } else { Err(damaged()) };
+            return if self.depth.items == 0 { Ok(Route::DONE) } else { Err(damaged()) };
         };
         work.nodes += 1;
         if leaf {
-            return Ok((Vec::new(), true));
+            return Ok(Route::DONE);
         }
         let mut whole = true;
         loop {
             if level <= 1 {
                 let most = self.depth.probes(self.space.form()).most;
-                sort_first(&mut ranked, most.max(1));
+                let sorted = if self.sieve.is_some() { ranked.len() } else { most.max(1) };
+                sort_first(&mut ranked, sorted);
                 let count = self.count(&ranked);
-                whole &= count == ranked.len();
-                return Ok((ranked.iter().take(count).map(|child| child.id).collect(), whole));
+                let listed = if self.sieve.is_some() { ranked.len() } else { count };
+                let all = whole && listed == ranked.len();
+                let leaves = ranked.iter().take(listed).map(|child| child.id).collect();
+                return Ok(Route { leaves, count, all });
             }
             level -= 1;
             let beam = self.beam(ranked.len());
@@ -299,7 +354,8 @@ impl<'a> Search<'a> {
         reason = "small positive numbers"
     )]
     fn beam(&self, count: usize) -> usize {
-        let widened = self.depth.effort.max(1.0);
+        let widened = if self.sieve.is_some() { self.depth.wider() } else { self.depth.effort };
+        let widened = widened.max(1.0);
         let fixed = self.depth.probes.unwrap_or(0);
         // Lengths spread the nearest over more branches.
         let breadth = if self.space.form() == Form::Inner { 6.0 } else { 2.6 };
@@ -307,17 +363,22 @@ impl<'a> Search<'a> {
         (beam.ceil() as usize).max(fixed / 4).max(4)
     }
 
-    /// Estimates the distance of every row of a leaf.
+    /// Estimates the distance of every row of a leaf. False if no row passes the sieve.
     fn score(
         &self,
         leaf: &RowsView<'_>,
         centroid: &CentroidView<'_>,
         rows: OpenRows<'a>,
         scored: &mut Scored<'a>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let page = u32::try_from(scored.rows.len()).map_err(|_| damaged())?;
         // The codes have served after this; the rows may still be wanted.
         scored.rows.push(rows);
+        let passes =
+            |tag: &[u8; 4]| self.sieve.is_none_or(|sieve| (sieve.passes)(u32::from_be_bytes(*tag)));
+        if !leaf.tags.iter().any(passes) {
+            return Ok(self.sieve.is_none());
+        }
         centroid.expand_into(&mut scored.centroid);
         let base = self.probe.to_centroid(&scored.centroid);
         let apart = kernels::squared_distance(self.probe.query(), &scored.centroid).sqrt();
@@ -338,7 +399,7 @@ impl<'a> Search<'a> {
         scored.count += leaf.tags.len() as u64;
         let limit = scored.limit.unwrap_or(f32::INFINITY);
         let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
-        let rows = rows.filter(|((estimate, _), _)| estimate.distance < limit);
+        let rows = rows.filter(|((estimate, tag), _)| estimate.distance < limit && passes(tag));
         scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
             estimate: estimate.distance,
             lower: estimate.lower,
@@ -347,69 +408,7 @@ impl<'a> Search<'a> {
             tag: *tag,
         }));
         scored.prune(self.depth.cap());
-        Ok(())
-    }
-
-    /// Compares the best candidates exactly.
-    fn rerank(
-        &self,
-        candidates: Vec<Candidate>,
-        opened: &[OpenRows<'_>],
-        work: &mut Work,
-    ) -> Result<Vec<Found>> {
-        let (top_k, cap) = (self.depth.top_k, self.depth.cap());
-        let candidates = best(candidates, cap);
-        let mut rows = RowReader { opened, parts: HashMap::new() };
-        let mut seen: HashSet<Pseudonym> = HashSet::new();
-        let mut found: Vec<Found> = Vec::new();
-        let mut queue = candidates.into_iter().peekable();
-        let first = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
-        let mut wave = first.min(FIRST);
-        let mut limit = f32::INFINITY;
-        while seen.len() < cap {
-            let mut batch = Vec::with_capacity(wave.min(queue.len()));
-            while batch.len() < wave && seen.len() < cap {
-                let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
-                let row = rows.read(next)?;
-                if seen.insert(row.pseudonym) {
-                    batch.push(row);
-                }
-            }
-            if batch.is_empty() {
-                break;
-            }
-            work.reranked += batch.len() as u64;
-            let mut distances = vec![f32::NAN; batch.len()];
-            self.pages.vectors(&batch, &mut |at, vector| {
-                if let Some(distance) = distances.get_mut(at) {
-                    *distance = self.scorer.distance(vector);
-                }
-            })?;
-            let wave_found = batch.into_iter().zip(distances);
-            found.extend(wave_found.map(|(row, distance)| Found { row, distance }));
-            found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
-            if let Some(last) = top_k.checked_sub(1).and_then(|last| found.get(last)) {
-                limit = self.rank_of(last.distance);
-                let farthest = last.distance;
-                found.retain(|found| found.distance <= farthest);
-            }
-            wave = match first.saturating_sub(seen.len()) {
-                // Nothing can stop the search before there are enough.
-                missing if found.len() < top_k => missing.clamp(WAVE, FIRST),
-                _ => WAVE,
-            };
-        }
-        Ok(found)
-    }
-
-    /// A distance in the unit of the estimates.
-    fn rank_of(&self, distance: f32) -> f32 {
-        match self.space.metric {
-            // |a - b|^2 = 2 - 2 cos for unit vectors.
-            Metric::Cosine => 2.0 * distance,
-            Metric::Euclidean => distance * distance,
-            Metric::InnerProduct => distance,
-        }
+        Ok(true)
     }
 }
 
@@ -421,58 +420,6 @@ fn sort_first(ranked: &mut [Ranked], count: usize) {
     }
     let first = count.min(ranked.len());
     ranked.split_at_mut(first).0.sort_unstable_by(order);
-}
-
-/// Of candidates, how many are worth keeping: two copies of everything that may be reranked, and some to spare for tags
-/// that collide.
-const fn kept(cap: usize) -> usize {
-    cap.saturating_mul(2).saturating_add(32)
-}
-
-fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
-    a.estimate.total_cmp(&b.estimate).then((a.page, a.row).cmp(&(b.page, b.row)))
-}
-
-/// The candidates that may be reranked, in the order of their estimates, each item once.
-fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
-    let (order, keep) = (by_estimate, kept(cap));
-    if all.len() <= keep {
-        // Few enough to tell copies apart by their rows.
-        all.sort_unstable_by(order);
-        return all;
-    }
-    all.select_nth_unstable_by(keep - 1, order);
-    all.truncate(keep);
-    all.sort_unstable_by(order);
-    let mut first: HashMap<[u8; 4], u32> = HashMap::with_capacity(keep);
-    // Within one leaf no item is twice: there, equal tags are two items.
-    all.retain(|candidate| *first.entry(candidate.tag).or_insert(candidate.page) == candidate.page);
-    all
-}
-
-/// Reads rows, opening each sealed part once.
-struct RowReader<'a> {
-    opened: &'a [OpenRows<'a>],
-    parts: HashMap<(u32, u32), Arc<Opened>>,
-}
-
-impl RowReader<'_> {
-    fn read(&mut self, candidate: Candidate) -> Result<Row> {
-        let row = usize::try_from(candidate.row).map_err(|_| damaged())?;
-        let (part, at) = (row / ROWS_PER_PART, row % ROWS_PER_PART);
-        let key = (candidate.page, u32::try_from(part).map_err(|_| damaged())?);
-        let plain = if let Some(plain) = self.parts.get(&key) {
-            Arc::clone(plain)
-        } else {
-            let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
-            let plain = (self.opened.get(page).ok_or_else(damaged)?)(part)?;
-            self.parts.insert(key, Arc::clone(&plain));
-            plain
-        };
-        let bytes = plain.get(at * ROW..).and_then(|bytes| bytes.get(..ROW));
-        let row = bytes.and_then(Row::decode).ok_or_else(damaged)?;
-        if row.tag() == candidate.tag { Ok(row) } else { Err(damaged()) }
-    }
 }
 
 fn length(vector: &[f32]) -> f32 {

@@ -262,13 +262,14 @@ impl Store {
     }
 
     fn search(&self, query: &[f32], top_k: usize, probes: Option<usize>) -> Vec<(f32, Pseudonym)> {
-        let depth = Depth { top_k, effort: 1.0, probes, items: self.items.len() as u64 };
+        let depth =
+            Depth { top_k, effort: 1.0, probes, items: self.items.len() as u64, share: 1.0 };
         let (found, _) = self.search_at(query, &depth).unwrap();
         found.into_iter().map(|found| (found.distance, found.row.pseudonym)).collect()
     }
 
     fn search_at(&self, query: &[f32], depth: &Depth) -> Result<(Vec<Found>, Work)> {
-        search(self, &self.space, query, &Scorer::new(self.space.metric, query), depth)
+        search(self, &self.space, query, &Scorer::new(self.space.metric, query), depth, None)
     }
 
     /// All items by distance.

@@ -66,8 +66,11 @@ fn a_query_finds_the_nearest_of_what_its_filter_selects() {
     for filter in filters() {
         let expected = selected(&filter);
         for (query, top_k) in [([3.2, 9.9], 7), ([36.0, 0.1], 2000)] {
-            let found = index.query(&query).filter(filter.clone()).top_k(top_k);
-            let (hits, stats) = found.include(Include::ALL).run_with_stats().unwrap();
+            let found = || index.query(&query).filter(filter.clone()).top_k(top_k);
+            let about = found().include(Include::ALL).run().unwrap();
+            assert_eq!(about.len(), top_k.min(expected.len()), "{filter}");
+            assert!(about.iter().all(|hit| expected.contains(&hit.id)), "{filter}");
+            let (hits, stats) = found().exact().include(Include::ALL).run_with_stats().unwrap();
             let distance = |id: &str| {
                 let [x, y] = vector(id.parse().unwrap());
                 (x - query[0]).hypot(y - query[1])

@@ -80,7 +80,7 @@ fn leaks(directory: &Path) -> Vec<String> {
 fn exercise(db: &Database) -> Vec<Error> {
     let key = IndexKey::from_bytes(INDEX_KEY).unwrap();
     let config = IndexConfig::new(Metric::Euclidean);
-    db.create_index(NAME, &key, config).unwrap();
+    db.create_index(NAME, &key, config.clone()).unwrap();
     let index = db.load_index(NAME, root()).unwrap();
     index.upsert(&[item(), Item::new("other", VECTOR)]).unwrap();
     // As many near it as make the tree grow.

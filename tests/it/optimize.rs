@@ -151,7 +151,7 @@ fn queries_meanwhile_find_what_is_there() {
 fn after_churn_the_tree_is_about_as_good_as_new() {
     let (base, queries) = (rows("wordnet-5k.f16.npy"), rows("wordnet-queries-50.f16.npy"));
     let config = IndexConfig::new(Metric::Cosine);
-    let ((_a, fresh), (_b, index)) = (memory(config), memory(config));
+    let ((_a, fresh), (_b, index)) = (memory(config.clone()), memory(config));
     let mut all = items(&base);
     fresh.bulk_upsert(all.clone(), |_| ControlFlow::Continue(())).unwrap();
     index.bulk_upsert(all.clone(), |_| ControlFlow::Continue(())).unwrap();

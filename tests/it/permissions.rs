@@ -269,7 +269,7 @@ impl World {
     fn new(key: fn() -> Option<KeyContext>) -> Self {
         let db = Database::in_memory_with(small()).unwrap();
         let config = IndexConfig::new(Metric::Euclidean);
-        let early = db.create_index(NAME, &index_key(ROOT), config).unwrap();
+        let early = db.create_index(NAME, &index_key(ROOT), config.clone()).unwrap();
         db.create_index(OTHER, &index_key(OTHER_ROOT), config).unwrap();
         let root_of = |name, seed| db.load_index(name, root(seed)).unwrap();
         let root = root_of(NAME, ROOT);

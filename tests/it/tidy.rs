@@ -23,6 +23,7 @@ fn layer(module: &str) -> Option<u32> {
         "commit" | "keyring" => 30,
         "cache" => 35,
         "handle" | "tree" => 40,
+        "attributes" => 45,
         "index" => 50,
         "purge" => 55,
         "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
@@ -256,7 +257,7 @@ fn formats() -> BTreeMap<(String, String), String> {
 }
 
 /// What docs/format.md calls them.
-const FORMATS: [(&str, &str, &str); 15] = [
+const FORMATS: [(&str, &str, &str); 18] = [
     ("src/database.rs", "FORMAT", "database record"),
     ("src/database.rs", "NAME_FORMAT", "name record"),
     ("src/commit.rs", "FORMAT", "commit"),
@@ -271,6 +272,9 @@ const FORMATS: [(&str, &str, &str); 15] = [
     ("src/store/record/item.rs", "ITEM_FORMAT", "item record"),
     ("src/store/record/item.rs", "PAYLOAD_FORMAT", "payload value"),
     ("src/store/record/node.rs", "NODE_FORMAT", "tree node"),
+    ("src/attributes/block.rs", "POSTING_FORMAT", "posting block"),
+    ("src/attributes/block.rs", "DIRECTORY_FORMAT", "directory block"),
+    ("src/attributes/block.rs", "COLUMN_FORMAT", "column block"),
     ("src/index/list.rs", "FORMAT", "list cursor"),
 ];
 

@@ -211,8 +211,10 @@ def main():
 
     # Grant table.
     forever = 2**64 - 1
-    body = u8(2) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
-    body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(1) + u8(2) + u32(2) + u32(1) + u32(2)
+    body = u8(3) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
+    body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(1)
+    body += u8(1) + u16(2) + u16(3) + b"a.b" + u8(2) + u16(5) + b"notes" + u8(0)
+    body += u8(2) + u32(2) + u32(1) + u32(2)
     body += u8(0) + bytes(16) + root_locator + u8(7) + u64(1)
     body += u8(1) + public(WRITER) + u64(1) + u64(forever)
     body += u8(1) + USER + locator + u8(1) + u64(5) + u8(0) + bytes(32) + u64(9) + u64(10)
@@ -222,8 +224,8 @@ def main():
     signature = root_signer.sign(label("table-signature") + body)
     check("table.signature", signature)
     salt, number = ramp(0x04, 24), bytes(8) + u64(5)
-    at = place(0x12, number, 5, form=2)
-    prefix = u8(2) + u32(2) + salt
+    at = place(0x12, number, 5, form=3)
+    prefix = u8(3) + u32(2) + salt
     values = parts("table.sealed")
     opened = open_parts(single_use("table", at, salt), 4, at, prefix, values)
     assert opened == body + signature
@@ -297,7 +299,7 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(3) + db_salt)
+    check("database.record", b"sealvec" + u8(4) + db_salt)
 
     owed = u8(0) + u64(0) + u64(0) + u8(2) + u64(1000) + u64(258) + u8(1) + u64(2000) + u64(259)
     check("purge_owed.key", bytes(16) + u8(2) + INDEX)
@@ -307,6 +309,7 @@ def main():
     check("checkpoint.record", u8(1) + u64(3000) + u16(len(path)) + path)
 
     nodes()
+    attributes()
 
     left = sorted(set(FILE) - CHECKED)
     assert not left, f"in golden.txt but not checked here: {left}"
@@ -373,6 +376,37 @@ def centroid(first):
     return bytes(1 + (7 * i + first) % 255 for i in range(128))
 
 
+def attributes():
+    path = u32(3) + b"a.b"
+    words = [
+        path + b"sen",
+        path + b"i" + (7).to_bytes(16, "big"),
+        path + b"r" + struct.pack(">d", 0.5),
+        path + b"b\x01",
+        path,
+    ]
+    for number, word in enumerate(words):
+        check(f"word.{number}", word)
+    places = [pseudonymous(NAME_SECRET, "attribute-place", word) for word in (words[0], words[4])]
+    check("word.place", places[0])
+    check("field.place", places[1])
+    bitmap = u64(2**64 - 1) + u64(1) + bytes(62 * 8)
+    for first, name, kind, logical, number, content in [
+        (0x0D, "posting", 0x40, places[0], 3, u16(2) + u16(2) + u16(4095) + bytes(4)),
+        (0x0E, "bitmap", 0x40, places[0], 4, u16(65) + bitmap),
+        (0x0F, "directory", 0x41, bytes(8) + u64(5), 5, bytes(16) + ramp(0x70, 16) + bytes(62 * 16)),
+        (0x10, "column", 0x42, places[1], 6, u8(1) + u8(1) + struct.pack(">dd", -1.5, 2.25) + bytes(7 * 17)),
+    ]:
+        plain = u64(number) + content
+        check(f"attribute.{name}.plain", plain)
+        salt, at = ramp(first, 24), place(kind, logical, 258)
+        stored = given(f"attribute.{name}")
+        assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+        assert open_whole(single_use("attribute", at, salt), at, stored[37:]) == plain, name
+        block = u64(number) if kind == 0x41 else logical + u64(number)
+        check(f"attribute.{name}.key", key(kind, block))
+
+
 def nodes():
     seed = hmac.new(NAME_SECRET, label("rotation"), hashlib.sha256).digest()
     check("rotation_seed", seed)
@@ -394,7 +428,7 @@ def nodes():
     branch += b"".join(centroid(child) for child in children)
     check("branch.codes", branch)
 
-    at = place(0x30, bytes(8) + u64(258), 258, form=2)
+    at = place(0x30, bytes(8) + u64(258), 258, form=3)
     check("node.place", at)
     check("single_use.node", single_use("node", at, SALT))
     long = bytes(i % 251 for i in range(2100))
@@ -405,13 +439,13 @@ def nodes():
     ]:
         values = parts(f"node.{name}")
         for part, value in enumerate(values):
-            assert value[0] == 2 and len(value) <= limit
+            assert value[0] == 3 and len(value) <= limit
             assert part + 1 == len(values) or len(value) == limit
             check(f"node.{name}.key.{part}", key(0x30, u64(node), u32(part)))
-        at = place(0x30, bytes(8) + u64(node), 258, form=2)
+        at = place(0x30, bytes(8) + u64(node), 258, form=3)
         lengths = u32(len(codes)) + u32(len(rows))
         whole = values[0] + b"".join(value[1:] for value in values[1:])
-        assert whole[:47] == u8(2) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
+        assert whole[:47] == u8(3) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
         cipher, aad = AESGCM(single_use("node", at, salt)), at + u16(len(values)) + lengths
         end = 47 + len(codes) + 16
         assert cipher.decrypt(nonce(1, 0, True), whole[47:end], aad) == codes
@@ -433,7 +467,7 @@ def arrays(numbers):
     """The arrays of a leaf, or of a block of a delta, that has these rows."""
     out = b"".join(packed(2, [i * (3 + n) // 2 for i in range(128)]) for n in numbers)
     out += floats([n + 0.5 for n in numbers]) + floats([-float(n) for n in numbers])
-    return out + floats([0.125 for n in numbers]) + b"".join(ramp(0x70 + n, 4) for n in numbers)
+    return out + floats([0.125 for n in numbers]) + b"".join(u32(6 + n) for n in numbers)
 
 
 def leaf_rows(copies):
@@ -457,7 +491,7 @@ def deltas():
         lengths = u32(len(block)) + u32(len(rows))
         delta = FILE[f"delta.{number}"]
         assert delta[:44] == u32(2) + u64(generation) + salt + lengths
-        at = place(0x30, bytes(8) + u64(258), generation, form=2)
+        at = place(0x30, bytes(8) + u64(258), generation, form=3)
         aad = at + u16(number) + after + lengths
         cipher = AESGCM(single_use("node", at, salt))
         assert cipher.decrypt(nonce(3, number, True), delta[44:], aad) == block + rows

@@ -97,7 +97,6 @@ fn a_faulty_argument_spoils_the_whole_filter() {
                 assert!(!filter.matches(&item), "{filter}");
             }
             assert!(!filter.is_everything());
-            assert_eq!(filter.conjuncts().count(), 0);
             assert!(filter.to_json().is_err());
             assert!(filter.to_string().parse::<Filter>().is_err());
         }

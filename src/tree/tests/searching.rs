@@ -130,7 +130,7 @@ fn no_setting_is_too_small_or_too_large() {
             for effort in [f32::MIN_POSITIVE, 1e-3, 1.0, 64.0, 1e30, f32::MAX] {
                 for probes in [None, Some(1), Some(7), Some(usize::MAX)] {
                     for items in [0, 500, u64::MAX] {
-                        let depth = Depth { top_k, effort, probes, items };
+                        let depth = Depth { top_k, effort, probes, items, share: 1.0 };
                         let (found, _) = store.search_at(&vectors[7], &depth).unwrap();
                         let found: Vec<_> =
                             found.into_iter().map(|f| (f.distance, f.row.pseudonym)).collect();
@@ -147,7 +147,7 @@ fn a_damaged_tree_is_an_error_and_no_wrong_answer() {
     let vectors = clumps(6, 200, 8, 10);
     let store = Store::filled(Metric::Euclidean, small(8, 4), &vectors, 50);
     let fault = Error::Integrity(Fault::Node);
-    let depth = Depth { top_k: 200, effort: 1.0, probes: None, items: 200 };
+    let depth = Depth { top_k: 200, effort: 1.0, probes: None, items: 200, share: 1.0 };
     let ids: Vec<NodeId> = store.nodes.keys().copied().collect();
     let mut store = store;
     for id in ids.iter().skip(1) {

@@ -1,0 +1,326 @@
+//! Blocks as they are stored.
+//!
+//! Each is one sealed record whose plaintext begins with the number of the block, so that a block
+//! does not open as another of the same word. Sizes are few, whatever is in a block: docs/format.md
+//! has the layouts and the sizes.
+
+use crate::codec::{Format, Reader, Writer};
+use crate::crypto::kdf::Purpose;
+use crate::error::Fault;
+use crate::filter::Span;
+use crate::store::key::{Kind, Pseudonym};
+use crate::store::record::Shape;
+
+/// Item numbers to a block of a posting.
+pub(crate) const POSTING: u64 = 4096;
+/// Item numbers to a block of the directory.
+pub(crate) const DIRECTORY: u64 = 64;
+/// Item numbers to a block of a column.
+pub(crate) const COLUMN: u64 = 128;
+
+/// The version of posting blocks.
+pub(crate) const POSTING_FORMAT: u8 = 1;
+/// The version of directory blocks.
+pub(crate) const DIRECTORY_FORMAT: u8 = 1;
+/// The version of column blocks.
+pub(crate) const COLUMN_FORMAT: u8 = 1;
+
+/// Numbers that a posting block has room for, before it becomes a bitmap.
+const POSTING_SIZES: [usize; 3] = [4, 16, 64];
+/// Items that a column block has room for.
+const COLUMN_SIZES: [usize; 3] = [8, 32, 128];
+
+pub(crate) const fn shape(kind: Kind) -> Shape {
+    let (what, version) = match kind {
+        Kind::Directory => ("directory block", DIRECTORY_FORMAT),
+        Kind::Column => ("column block", COLUMN_FORMAT),
+        _ => ("posting block", POSTING_FORMAT),
+    };
+    let format = Format { what, version, fault: Fault::Attribute };
+    Shape { format, kind, purpose: Purpose::Attribute }
+}
+
+/// Which numbers of a posting block are in the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bits([u64; 64]);
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl Bits {
+    pub(crate) fn len(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    fn word(offset: u64) -> (usize, u64) {
+        let word = usize::try_from(offset / 64 % 64).unwrap_or_default();
+        (word, 1 << (offset % 64))
+    }
+
+    pub(crate) fn contains(&self, offset: u64) -> bool {
+        let (word, bit) = Self::word(offset);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// False if it was there.
+    pub(crate) fn insert(&mut self, offset: u64) -> bool {
+        let (word, bit) = Self::word(offset);
+        let Some(word) = self.0.get_mut(word) else { return false };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    /// False if it was not there.
+    pub(crate) fn remove(&mut self, offset: u64) -> bool {
+        let (word, bit) = Self::word(offset);
+        let Some(word) = self.0.get_mut(word) else { return false };
+        let there = *word & bit != 0;
+        *word &= !bit;
+        there
+    }
+
+    pub(crate) fn unite(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
+    }
+
+    pub(crate) fn intersect(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= other);
+    }
+
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= !other);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        (0u64..).zip(&self.0).flat_map(|(place, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = u64::from(rest.trailing_zeros());
+                (rest != 0).then(|| {
+                    rest &= rest - 1;
+                    place * 64 + bit
+                })
+            })
+        })
+    }
+}
+
+/// One block, decoded.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "of one place there are blocks of one kind")]
+pub(crate) enum Block {
+    Posting(Bits),
+    /// Zeros: no such item.
+    Directory(Vec<Pseudonym>),
+    Column(Vec<Option<Span>>),
+}
+
+impl Block {
+    pub(crate) fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::Directory => Self::Directory(vec![[0; 16]; count(DIRECTORY)]),
+            Kind::Column => Self::Column(vec![None; count(COLUMN)]),
+            _ => Self::Posting(Bits::default()),
+        }
+    }
+
+    /// The plaintext; `None` for a block with nothing in it, which is not stored.
+    pub(crate) fn encode(&self, block: u64) -> Option<Vec<u8>> {
+        let mut out = Writer::with_capacity(2200);
+        out.u64(block);
+        match self {
+            Self::Posting(bits) => {
+                let items = usize::try_from(bits.len()).ok().filter(|items| *items > 0)?;
+                out.u16(u16::try_from(items).ok()?);
+                match POSTING_SIZES.into_iter().find(|size| items <= *size) {
+                    Some(size) => {
+                        for offset in bits.iter() {
+                            out.u16(u16::try_from(offset).ok()?);
+                        }
+                        (items..size).for_each(|_| {
+                            out.u16(0);
+                        });
+                    }
+                    None => bits.0.iter().for_each(|word| {
+                        out.u64(*word);
+                    }),
+                }
+            }
+            Self::Directory(places) => {
+                places.iter().any(|place| *place != [0; 16]).then_some(())?;
+                for place in places {
+                    out.bytes(place);
+                }
+            }
+            Self::Column(spans) => {
+                let items = spans.iter().flatten().count();
+                (items > 0).then_some(())?;
+                out.u8(u8::try_from(items).ok()?);
+                for (offset, span) in (0u8..).zip(spans) {
+                    if let Some(Span { least, greatest }) = span {
+                        out.u8(offset).bytes(&least.to_be_bytes()).bytes(&greatest.to_be_bytes());
+                    }
+                }
+                let size = COLUMN_SIZES.into_iter().find(|size| items <= *size)?;
+                (items..size).for_each(|_| {
+                    out.bytes(&[0; 17]);
+                });
+            }
+        }
+        Some(out.finish())
+    }
+
+    /// From the plaintext of this very block.
+    pub(crate) fn decode(kind: Kind, block: u64, plain: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(plain);
+        (reader.u64()? == block).then_some(())?;
+        let decoded = match kind {
+            Kind::Directory => {
+                let places = (0..count(DIRECTORY)).map(|_| reader.array());
+                Self::Directory(places.collect::<Option<_>>()?)
+            }
+            Kind::Column => Self::Column(column(&mut reader)?),
+            _ => Self::Posting(posting(&mut reader)?),
+        };
+        reader.finish()?;
+        Some(decoded)
+    }
+}
+
+fn posting(reader: &mut Reader<'_>) -> Option<Bits> {
+    let items = usize::from(reader.u16()?);
+    let mut bits = Bits::default();
+    match POSTING_SIZES.into_iter().find(|size| items <= *size) {
+        Some(size) => {
+            let mut last = None;
+            for place in 0..size {
+                let offset = reader.u16()?;
+                if place < items {
+                    let ascends = u64::from(offset) < POSTING && last < Some(offset);
+                    ascends.then(|| bits.insert(offset.into()))?;
+                    last = Some(offset);
+                } else if offset != 0 {
+                    return None;
+                }
+            }
+        }
+        None => {
+            for word in &mut bits.0 {
+                *word = reader.u64()?;
+            }
+        }
+    }
+    (items > 0 && bits.len() == items as u64).then_some(bits)
+}
+
+fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
+    let items = usize::from(reader.u8()?);
+    let size = COLUMN_SIZES.into_iter().find(|size| items <= *size).filter(|_| items > 0)?;
+    let mut spans = vec![None; count(COLUMN)];
+    let mut last = None;
+    for place in 0..size {
+        let offset = reader.u8()?;
+        let (least, greatest) = (reader.array()?, reader.array()?);
+        if place < items {
+            let span =
+                Span { least: f64::from_be_bytes(least), greatest: f64::from_be_bytes(greatest) };
+            let sound = last < Some(offset) && span.least <= span.greatest;
+            *spans.get_mut(usize::from(offset)).filter(|_| sound)? = Some(span);
+            last = Some(offset);
+        } else if offset != 0 || least != [0; 8] || greatest != [0; 8] {
+            return None;
+        }
+    }
+    Some(spans)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "small constants")]
+const fn count(items: u64) -> usize {
+    items as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn posting_of(items: u64) -> Block {
+        let mut bits = Bits::default();
+        assert!((0..items).all(|item| bits.insert(item * 3 % 4096)));
+        Block::Posting(bits)
+    }
+
+    fn column_of(items: usize) -> Block {
+        let mut spans = vec![None; 128];
+        for (span, item) in spans.iter_mut().zip(0..items) {
+            *span = Some(Span { least: -1.5, greatest: f64::from(u32::try_from(item).unwrap()) });
+        }
+        Block::Column(spans)
+    }
+
+    #[test]
+    fn blocks_decode_only_from_their_own_bytes() {
+        let mut directory = vec![[0; 16]; 64];
+        directory[63] = [9; 16];
+        let all = [
+            (Kind::Posting, posting_of(1)),
+            (Kind::Posting, posting_of(64)),
+            (Kind::Posting, posting_of(65)),
+            (Kind::Posting, posting_of(1365)),
+            (Kind::Directory, Block::Directory(directory)),
+            (Kind::Column, column_of(1)),
+            (Kind::Column, column_of(128)),
+        ];
+        for (kind, block) in all {
+            let plain = block.encode(7).unwrap();
+            assert_eq!(Block::decode(kind, 7, &plain), Some(block));
+            assert_eq!(Block::decode(kind, 8, &plain), None, "another block");
+            for length in 0..plain.len() {
+                assert_eq!(Block::decode(kind, 7, &plain[..length]), None);
+            }
+            assert_eq!(Block::decode(kind, 7, &[&plain[..], &[0]].concat()), None);
+        }
+    }
+
+    #[test]
+    fn blocks_that_nobody_writes_are_refused() {
+        for kind in [Kind::Posting, Kind::Directory, Kind::Column] {
+            assert_eq!(Block::empty(kind).encode(0), None, "nothing is not stored");
+        }
+        let block = |rest: &[u8]| [&[0; 8], rest].concat();
+        let posting = |items: [u16; 5]| {
+            let bytes: Vec<u8> = items.iter().flat_map(|item| item.to_be_bytes()).collect();
+            Block::decode(Kind::Posting, 0, &block(&bytes))
+        };
+        assert!(posting([2, 5, 6, 0, 0]).is_some());
+        for bad in
+            [[0, 0, 0, 0, 0], [2, 6, 5, 0, 0], [2, 5, 5, 0, 0], [1, 4096, 0, 0, 0], [1, 5, 6, 0, 0]]
+        {
+            assert_eq!(posting(bad), None, "{bad:?}");
+        }
+        let mut bitmap = vec![0; 514];
+        bitmap[1] = 65;
+        bitmap[2..11].fill(0xff);
+        assert_eq!(Block::decode(Kind::Posting, 0, &block(&bitmap)), None, "72 bits, not 65");
+        let nan = column_of(1).encode(0).map(|mut plain| {
+            plain[10..18].copy_from_slice(&f64::NAN.to_be_bytes());
+            plain
+        });
+        assert_eq!(Block::decode(Kind::Column, 0, &nan.unwrap()), None);
+    }
+
+    #[test]
+    fn sizes_are_few() {
+        let sizes = |blocks: Vec<Block>| {
+            let mut sizes: Vec<usize> =
+                blocks.iter().map(|block| block.encode(0).unwrap().len()).collect();
+            sizes.dedup();
+            sizes
+        };
+        assert_eq!(sizes((1..1365).map(posting_of).collect()), [18, 42, 138, 522]);
+        assert_eq!(sizes((1..=128).map(column_of).collect()), [145, 553, 2185]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Blocks of the attribute index: words, plaintexts, sealed values and keys.
+
+use super::{EPOCH, Inputs, Lines, ramp};
+use crate::attributes::block::{Bits, Block, shape};
+use crate::attributes::words;
+use crate::crypto::kdf::Names;
+use crate::filter::{Span, word};
+use crate::store::key::{self, Kind};
+
+pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
+    lines.section(
+        "The words of the field a.b with the values \"en\", 7, 0.5 and true, the field itself, and\n\
+         where the attribute index keeps the first and the last.",
+    );
+    let names = Names::new(&inputs.secrets.name);
+    let values = [serde_json::json!("en"), 7.into(), serde_json::json!(0.5), true.into()];
+    let all = values.iter().map(|value| words::posting("a.b", &word(value).unwrap()));
+    let all: Vec<Vec<u8>> = all.chain([words::column("a.b")]).collect();
+    for (number, word) in all.iter().enumerate() {
+        lines.put(&format!("word.{number}"), word);
+    }
+    let (posting, column) = (names.attribute(&all[0]), names.attribute(&all[4]));
+    lines.put("word.place", posting);
+    lines.put("field.place", column);
+    lines.section(
+        "Blocks, sealed for commit 258: of a posting, number 3 with the items 2 and 4095, and number 4\n\
+         with the first 65; of the directory, number 5 with the item 70..7f as its second; of a column,\n\
+         number 6 with item 1 from -1.5 to 2.25. Salts begin at 0d, 0e, 0f and 10.",
+    );
+    let bits = |offsets: &mut dyn Iterator<Item = u64>| {
+        let mut bits = Bits::default();
+        offsets.for_each(|offset| assert!(bits.insert(offset)));
+        Block::Posting(bits)
+    };
+    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 128]);
+    items[1] = ramp(0x70);
+    spans[1] = Some(Span { least: -1.5, greatest: 2.25 });
+    let blocks = [
+        ("posting", Kind::Posting, posting, 3, bits(&mut [2, 4095].into_iter())),
+        ("bitmap", Kind::Posting, posting, 4, bits(&mut (0..65))),
+        ("directory", Kind::Directory, key::number_id(5), 5, Block::Directory(items)),
+        ("column", Kind::Column, column, 6, Block::Column(spans)),
+    ];
+    for (first, (name, kind, logical, number, block)) in (0x0d..).zip(blocks) {
+        let plain = block.encode(number).unwrap();
+        lines.put(&format!("attribute.{name}.plain"), &plain);
+        let shape = shape(kind);
+        let place = shape.place(inputs.index, EPOCH, logical, 258);
+        let sealed = shape.seal(&inputs.read, &place, &ramp(first), &plain);
+        lines.put(&format!("attribute.{name}"), &sealed);
+        let key = key::attribute(inputs.index, kind, &logical, number);
+        lines.put(&format!("attribute.{name}.key"), key);
+        let mut opened = Vec::new();
+        let epochs = inputs.epochs();
+        assert_eq!(shape.open_into(&epochs, inputs.index, logical, &sealed, &mut opened), Ok(258));
+        assert_eq!(Block::decode(kind, number, &opened), Some(block));
+    }
+}

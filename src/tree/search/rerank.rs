@@ -1,0 +1,131 @@
+//! Comparing the best candidates exactly.
+//!
+//! In the order of their estimates, full vectors are read in waves, until the next lower bound
+//! exceeds the distance of the last that is wanted, or at the cap.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Candidate, FIRST, Found, OpenRows, ROWS_PER_PART, Search, WAVE, Work, damaged};
+use crate::crypto::Opened;
+use crate::error::Result;
+use crate::store::key::Pseudonym;
+use crate::tree::node::{ROW, Row};
+use crate::vector::Metric;
+
+impl Search<'_> {
+    /// Compares the best candidates exactly.
+    pub(super) fn rerank(
+        &self,
+        candidates: Vec<Candidate>,
+        opened: &[OpenRows<'_>],
+        work: &mut Work,
+    ) -> Result<Vec<Found>> {
+        let (top_k, cap) = (self.depth.top_k, self.depth.cap());
+        let candidates = best(candidates, cap);
+        let mut rows = RowReader { opened, parts: HashMap::new() };
+        let mut seen: HashSet<Pseudonym> = HashSet::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut queue = candidates.into_iter().peekable();
+        let first = top_k.saturating_add(top_k / 2).saturating_add(1).min(cap);
+        let mut wave = first.min(FIRST);
+        let mut limit = f32::INFINITY;
+        while seen.len() < cap {
+            let mut batch = Vec::with_capacity(wave.min(queue.len()));
+            while batch.len() < wave && seen.len() < cap {
+                let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
+                let row = rows.read(next)?;
+                if seen.insert(row.pseudonym) {
+                    batch.push(row);
+                }
+            }
+            if batch.is_empty() {
+                break;
+            }
+            work.reranked += batch.len() as u64;
+            let mut distances = vec![f32::NAN; batch.len()];
+            self.pages.vectors(&batch, &mut |at, vector| {
+                if let Some(distance) = distances.get_mut(at) {
+                    *distance = self.scorer.distance(vector);
+                }
+            })?;
+            let wave_found = batch.into_iter().zip(distances);
+            found.extend(wave_found.map(|(row, distance)| Found { row, distance }));
+            found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+            if let Some(last) = top_k.checked_sub(1).and_then(|last| found.get(last)) {
+                limit = self.rank_of(last.distance);
+                let farthest = last.distance;
+                found.retain(|found| found.distance <= farthest);
+            }
+            wave = match first.saturating_sub(seen.len()) {
+                // Nothing can stop the search before there are enough.
+                missing if found.len() < top_k => missing.clamp(WAVE, FIRST),
+                _ => WAVE,
+            };
+        }
+        Ok(found)
+    }
+
+    /// A distance in the unit of the estimates.
+    fn rank_of(&self, distance: f32) -> f32 {
+        match self.space.metric {
+            // |a - b|^2 = 2 - 2 cos for unit vectors.
+            Metric::Cosine => 2.0 * distance,
+            Metric::Euclidean => distance * distance,
+            Metric::InnerProduct => distance,
+        }
+    }
+}
+
+/// Of candidates, how many are worth keeping: two copies of everything that may be reranked, and some to spare for tags
+/// that collide.
+pub(super) const fn kept(cap: usize) -> usize {
+    cap.saturating_mul(2).saturating_add(32)
+}
+
+pub(super) fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
+    a.estimate.total_cmp(&b.estimate).then((a.page, a.row).cmp(&(b.page, b.row)))
+}
+
+/// The candidates that may be reranked, in the order of their estimates, each item once.
+fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
+    let (order, keep) = (by_estimate, kept(cap));
+    if all.len() <= keep {
+        // Few enough to tell copies apart by their rows.
+        all.sort_unstable_by(order);
+        return all;
+    }
+    all.select_nth_unstable_by(keep - 1, order);
+    all.truncate(keep);
+    all.sort_unstable_by(order);
+    let mut first: HashMap<[u8; 4], u32> = HashMap::with_capacity(keep);
+    // Within one leaf no item is twice: there, equal tags are two items.
+    all.retain(|candidate| *first.entry(candidate.tag).or_insert(candidate.page) == candidate.page);
+    all
+}
+
+/// Reads rows, opening each sealed part once.
+struct RowReader<'a> {
+    opened: &'a [OpenRows<'a>],
+    parts: HashMap<(u32, u32), Arc<Opened>>,
+}
+
+impl RowReader<'_> {
+    fn read(&mut self, candidate: Candidate) -> Result<Row> {
+        let row = usize::try_from(candidate.row).map_err(|_| damaged())?;
+        let (part, at) = (row / ROWS_PER_PART, row % ROWS_PER_PART);
+        let key = (candidate.page, u32::try_from(part).map_err(|_| damaged())?);
+        let plain = if let Some(plain) = self.parts.get(&key) {
+            Arc::clone(plain)
+        } else {
+            let page = usize::try_from(candidate.page).map_err(|_| damaged())?;
+            let plain = (self.opened.get(page).ok_or_else(damaged)?)(part)?;
+            self.parts.insert(key, Arc::clone(&plain));
+            plain
+        };
+        let bytes = plain.get(at * ROW..).and_then(|bytes| bytes.get(..ROW));
+        let row = bytes.and_then(Row::decode).ok_or_else(damaged)?;
+        if row.tag() == candidate.tag { Ok(row) } else { Err(damaged()) }
+    }
+}
