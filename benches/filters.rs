@@ -132,6 +132,9 @@ fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
             filtered.as_secs_f64() * 1e6,
             plain.as_secs_f64() / filtered.as_secs_f64(),
         );
+        if std::env::var_os("SEALVEC_BENCH_DETAIL").is_some() {
+            println!("    {stats:?}");
+        }
     }
     println!("\nunfiltered: {:.0} us a query\n", speed(index, queries, None).as_secs_f64() * 1e6);
 }

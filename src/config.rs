@@ -223,7 +223,8 @@ impl Options {
     }
 
     /// The longest value handed to the storage engine, in bytes; longer ones are sealed in parts.
-    /// Default = 64 KiB; 4 KiB to 1 MiB.
+    /// Default = 64 KiB; 4 KiB to 1 MiB. Blocks of the attribute index have up to 17 KiB whatever it
+    /// is.
     pub const fn max_value(mut self, bytes: usize) -> Self {
         self.max_value = bytes;
         self

@@ -38,6 +38,7 @@ pub use upsert::UpsertReport;
 pub(crate) use get::{decode_vector, fetch_fields, open_item};
 pub(crate) use growth::{Growth, replant};
 pub(crate) use item::{MAX_ID, check_ids, name_fault};
+pub(crate) use list::{MAX_PAGE, Paged, not_a_cursor};
 pub(crate) use matching::{Matching, shares};
 pub(crate) use pages::PageReader;
 pub(crate) use partition::space;

@@ -103,7 +103,10 @@ pub use index::{
 };
 pub use optimize::{OptimizeProgress, OptimizeReport};
 pub use purge::{Checkpoint, PurgeOptions, PurgeReceipt, PurgeScope};
-pub use query::{BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, Query, QueryStats, Strategy};
+pub use query::{
+    BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, MetadataPage, MetadataQuery, Order, Query,
+    QueryStats, Selected, Strategy,
+};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};

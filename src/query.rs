@@ -6,6 +6,7 @@
 
 mod approximate;
 mod exact;
+mod metadata;
 mod stats;
 
 use std::cmp::Ordering;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use approximate::DEFAULT_EFFORT;
 use approximate::Tree;
+pub use metadata::{MetadataPage, MetadataQuery, Order, Selected};
 pub use stats::{QueryStats, Strategy};
 
 use crate::error::{Error, Result};
@@ -361,7 +363,7 @@ fn by_tree(key: &ReadKey, matching: &Matching<'_>) -> bool {
 }
 
 /// Matches that are compared one by one rather than looked for in the tree.
-const FEW: u64 = 600;
+const FEW: u64 = 250;
 
 /// The hits of each query of a batch, nearest first.
 pub type BatchHits = Vec<Vec<Hit>>;

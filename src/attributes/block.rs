@@ -4,10 +4,12 @@
 //! does not open as another of the same word. Sizes are few, whatever is in a block: docs/format.md
 //! has the layouts and the sizes.
 
+use serde_json::Number;
+
 use crate::codec::{Format, Reader, Writer};
 use crate::crypto::kdf::Purpose;
 use crate::error::Fault;
-use crate::filter::Span;
+use crate::filter::{Span, Than, exactly_real};
 use crate::store::key::{Kind, Pseudonym};
 use crate::store::record::Shape;
 
@@ -16,7 +18,7 @@ pub(crate) const POSTING: u64 = 4096;
 /// Item numbers to a block of the directory.
 pub(crate) const DIRECTORY: u64 = 64;
 /// Item numbers to a block of a column.
-pub(crate) const COLUMN: u64 = 128;
+pub(crate) const COLUMN: u64 = 1024;
 
 /// The version of posting blocks.
 pub(crate) const POSTING_FORMAT: u8 = 1;
@@ -27,8 +29,10 @@ pub(crate) const COLUMN_FORMAT: u8 = 1;
 
 /// Numbers that a posting block has room for, before it becomes a bitmap.
 const POSTING_SIZES: [usize; 3] = [4, 16, 64];
-/// Items that a column block has room for.
-const COLUMN_SIZES: [usize; 3] = [8, 32, 128];
+/// Items that a column block has room for, before it has room for all.
+const COLUMN_SIZES: [usize; 3] = [8, 64, 256];
+/// Bytes of the bits that say which items a full column block has.
+const PRESENT: usize = 128;
 
 pub(crate) const fn shape(kind: Kind) -> Shape {
     let (what, version) = match kind {
@@ -159,16 +163,21 @@ impl Block {
             Self::Column(spans) => {
                 let items = spans.iter().flatten().count();
                 (items > 0).then_some(())?;
-                out.u8(u8::try_from(items).ok()?);
-                for (offset, span) in (0u8..).zip(spans) {
-                    if let Some(Span { least, greatest }) = span {
-                        out.u8(offset).bytes(&least.to_be_bytes()).bytes(&greatest.to_be_bytes());
+                out.u16(u16::try_from(items).ok()?);
+                let size = COLUMN_SIZES.into_iter().find(|size| items <= *size);
+                if let Some(size) = size {
+                    for (offset, span) in (0u16..).zip(spans) {
+                        if let Some(Span { least, greatest }) = span {
+                            out.u16(offset);
+                            out.bytes(&least.to_be_bytes()).bytes(&greatest.to_be_bytes());
+                        }
                     }
+                    (items..size).for_each(|_| {
+                        out.bytes(&[0; 18]);
+                    });
+                } else {
+                    column_onto(spans, &mut out);
                 }
-                let size = COLUMN_SIZES.into_iter().find(|size| items <= *size)?;
-                (items..size).for_each(|_| {
-                    out.bytes(&[0; 17]);
-                });
             }
         }
         Some(out.finish())
@@ -217,25 +226,112 @@ fn posting(reader: &mut Reader<'_>) -> Option<Bits> {
     (items > 0 && bits.len() == items as u64).then_some(bits)
 }
 
+/// A block with room for all items: which are there, whether any has two numbers, the least of
+/// each, and then the greatest of each if any has two.
+fn column_onto(spans: &[Option<Span>], out: &mut Writer) {
+    for eight in spans.chunks(8) {
+        let bits = (0..).zip(eight).map(|(bit, span)| u8::from(span.is_some()) << bit);
+        out.u8(bits.fold(0, |byte, bit: u8| byte | bit));
+    }
+    let two = spans.iter().flatten().any(|span| span.least.to_bits() != span.greatest.to_bits());
+    out.u8(u8::from(two));
+    for span in spans {
+        out.bytes(&span.map_or([0; 8], |span| span.least.to_be_bytes()));
+    }
+    for span in spans.iter().take(if two { spans.len() } else { 0 }) {
+        out.bytes(&span.map_or([0; 8], |span| span.greatest.to_be_bytes()));
+    }
+}
+
 fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
-    let items = usize::from(reader.u8()?);
-    let size = COLUMN_SIZES.into_iter().find(|size| items <= *size).filter(|_| items > 0)?;
+    let items = usize::from(reader.u16()?);
     let mut spans = vec![None; count(COLUMN)];
+    let sound = |span: Span| span.least <= span.greatest;
+    let Some(size) = COLUMN_SIZES.into_iter().find(|size| items <= *size) else {
+        let (present, two) = (reader.array::<PRESENT>()?, reader.u8()?);
+        let least: Vec<[u8; 8]> = spans.iter().map(|_| reader.array()).collect::<Option<_>>()?;
+        let greatest = match two {
+            0 => least.clone(),
+            1 => spans.iter().map(|_| reader.array()).collect::<Option<_>>()?,
+            _ => return None,
+        };
+        let mut found = 0;
+        for ((place, span), both) in spans.iter_mut().enumerate().zip(least.iter().zip(&greatest)) {
+            let (least, greatest) = both;
+            if present.get(place / 8)? >> (place % 8) & 1 == 1 {
+                let both = Span {
+                    least: f64::from_be_bytes(*least),
+                    greatest: f64::from_be_bytes(*greatest),
+                };
+                *span = Some(both).filter(|span| sound(*span));
+                found += usize::from(span.is_some());
+            } else if *least != [0; 8] || *greatest != [0; 8] {
+                return None;
+            }
+        }
+        return (found == items).then_some(spans);
+    };
     let mut last = None;
     for place in 0..size {
-        let offset = reader.u8()?;
+        let offset = reader.u16()?;
         let (least, greatest) = (reader.array()?, reader.array()?);
         if place < items {
             let span =
                 Span { least: f64::from_be_bytes(least), greatest: f64::from_be_bytes(greatest) };
-            let sound = last < Some(offset) && span.least <= span.greatest;
-            *spans.get_mut(usize::from(offset)).filter(|_| sound)? = Some(span);
+            let ascends = last < Some(offset) && sound(span);
+            *spans.get_mut(usize::from(offset)).filter(|_| ascends)? = Some(span);
             last = Some(offset);
         } else if offset != 0 || least != [0; 8] || greatest != [0; 8] {
             return None;
         }
     }
-    Some(spans)
+    (items > 0).then_some(spans)
+}
+
+/// Calls `visit` with the offset of every item of a column block that passes a comparison. What
+/// [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
+pub(super) fn passing(
+    block: u64,
+    plain: &[u8],
+    than: Than,
+    bound: &Number,
+    visit: &mut dyn FnMut(u64),
+) -> bool {
+    let full = plain.get(10..).and_then(|rest| rest.split_first_chunk::<PRESENT>());
+    let full = full.and_then(|(present, rest)| Some((present, rest.split_first()?)));
+    let items =
+        plain.get(8..10).map(|bytes| bytes.iter().fold(0u16, |n, byte| n << 8 | u16::from(*byte)));
+    let [.., sparse] = COLUMN_SIZES;
+    let dense = items.is_some_and(|items| usize::from(items) > sparse);
+    let exact = exactly_real(bound).filter(|_| dense);
+    let (Some((present, (0, numbers))), Some(exact)) = (full, exact) else {
+        let Some(Block::Column(spans)) = Block::decode(Kind::Column, block, plain) else {
+            return false;
+        };
+        let spans = (0u64..).zip(spans).filter_map(|(offset, span)| Some((offset, span?)));
+        spans.filter(|(_, span)| span.passes(than, bound)).for_each(|(offset, _)| visit(offset));
+        return true;
+    };
+    let sound = plain.starts_with(&block.to_be_bytes()) && numbers.len() == 8 * count(COLUMN);
+    for ((byte, present), numbers) in (0u64..).zip(present).zip(numbers.chunks_exact(64)) {
+        let mut passing = 0u8;
+        for (bit, number) in numbers.as_chunks().0.iter().enumerate() {
+            let number = f64::from_be_bytes(*number);
+            let passes = match than {
+                Than::Gt => number > exact,
+                Than::Gte => number >= exact,
+                Than::Lt => number < exact,
+                Than::Lte => number <= exact,
+            };
+            passing |= u8::from(passes) << bit;
+        }
+        passing &= present;
+        while passing != 0 {
+            visit(byte * 8 + u64::from(passing.trailing_zeros()));
+            passing &= passing - 1;
+        }
+    }
+    sound
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "small constants")]
@@ -254,11 +350,45 @@ mod tests {
     }
 
     fn column_of(items: usize) -> Block {
-        let mut spans = vec![None; 128];
+        let mut spans = vec![None; 1024];
         for (span, item) in spans.iter_mut().zip(0..items) {
             *span = Some(Span { least: -1.5, greatest: f64::from(u32::try_from(item).unwrap()) });
         }
         Block::Column(spans)
+    }
+
+    /// Items with one number each.
+    fn singles(items: usize) -> Block {
+        let mut spans = vec![None; 1024];
+        for (span, item) in spans.iter_mut().zip(0..items) {
+            let number = f64::from(u32::try_from(item * 37 % 1024).unwrap()) / 4.0 - 3.0;
+            *span = Some(Span { least: number, greatest: number });
+        }
+        spans.rotate_right(items % 5);
+        Block::Column(spans)
+    }
+
+    #[test]
+    fn a_column_is_compared_as_its_spans_are() {
+        let bounds = ["0", "-3", "21.25", "1e300", "9007199254740993", "-0.0"];
+        for block in
+            [column_of(3), column_of(60), column_of(300), singles(64), singles(257), singles(1024)]
+        {
+            let plain = block.encode(5).unwrap();
+            let Block::Column(spans) = &block else { panic!() };
+            for bound in bounds {
+                let bound: Number = serde_json::from_str(bound).unwrap();
+                for than in [Than::Gt, Than::Gte, Than::Lt, Than::Lte] {
+                    let mut found = Vec::new();
+                    assert!(passing(5, &plain, than, &bound, &mut |offset| found.push(offset)));
+                    let spans = (0u64..)
+                        .zip(spans)
+                        .filter(|(_, span)| span.is_some_and(|span| span.passes(than, &bound)));
+                    assert!(spans.map(|(offset, _)| offset).eq(found));
+                    assert!(!passing(6, &plain, than, &bound, &mut |_| ()));
+                }
+            }
+        }
     }
 
     #[test]
@@ -272,7 +402,10 @@ mod tests {
             (Kind::Posting, posting_of(1365)),
             (Kind::Directory, Block::Directory(directory)),
             (Kind::Column, column_of(1)),
-            (Kind::Column, column_of(128)),
+            (Kind::Column, column_of(256)),
+            (Kind::Column, column_of(257)),
+            (Kind::Column, column_of(1024)),
+            (Kind::Column, singles(600)),
         ];
         for (kind, block) in all {
             let plain = block.encode(7).unwrap();
@@ -306,7 +439,7 @@ mod tests {
         bitmap[2..11].fill(0xff);
         assert_eq!(Block::decode(Kind::Posting, 0, &block(&bitmap)), None, "72 bits, not 65");
         let nan = column_of(1).encode(0).map(|mut plain| {
-            plain[10..18].copy_from_slice(&f64::NAN.to_be_bytes());
+            plain[12..20].copy_from_slice(&f64::NAN.to_be_bytes());
             plain
         });
         assert_eq!(Block::decode(Kind::Column, 0, &nan.unwrap()), None);
@@ -321,6 +454,7 @@ mod tests {
             sizes
         };
         assert_eq!(sizes((1..1365).map(posting_of).collect()), [18, 42, 138, 522]);
-        assert_eq!(sizes((1..=128).map(column_of).collect()), [145, 553, 2185]);
+        assert_eq!(sizes((1..=1024).map(column_of).collect()), [154, 1162, 4618, 16523]);
+        assert_eq!(sizes((1..=1024).map(singles).collect()), [154, 1162, 4618, 8331]);
     }
 }

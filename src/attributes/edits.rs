@@ -216,14 +216,19 @@ fn seal(key: &Session, at: At, sequence: u64, salt: &Salt, plain: &[u8]) -> Resu
     Ok(shape.seal(key.current_secret()?, &place, salt, plain))
 }
 
-/// Opens a stored block. It is not of a commit after the head.
+/// Opens a stored block.
 pub(super) fn open(key: &Session, at: At, stored: &[u8]) -> Result<Block> {
-    let kind = at.0;
     let mut plain = Vec::new();
-    let written = shape(kind).open_into(&key.epochs, key.index, logical(at), stored, &mut plain)?;
-    Block::decode(kind, at.2, &plain)
-        .filter(|_| written <= key.head.commit.sequence)
-        .ok_or(Error::Integrity(Fault::Attribute))
+    open_into(key, at, stored, &mut plain)?;
+    Block::decode(at.0, at.2, &plain).ok_or(Error::Integrity(Fault::Attribute))
+}
+
+/// Opens a stored block that is still to be decoded. It is not of a commit after the head.
+pub(super) fn open_into(key: &Session, at: At, stored: &[u8], plain: &mut Vec<u8>) -> Result<()> {
+    let kind = at.0;
+    let written = shape(kind).open_into(&key.epochs, key.index, logical(at), stored, plain)?;
+    let known = written <= key.head.commit.sequence;
+    known.then_some(()).ok_or(Error::Integrity(Fault::Attribute))
 }
 
 /// What a block is sealed as: its place, or for the directory its number.

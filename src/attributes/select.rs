@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use serde_json::Value;
 
-use super::block::{Block, COLUMN, DIRECTORY};
-use super::edits::open;
+use super::block::{Block, COLUMN, DIRECTORY, passing};
+use super::edits::{open, open_into};
 use super::numbers::Numbers;
 use super::words::{UNLISTED, column, posting};
 use crate::config::{Attribute, Attributes};
@@ -189,11 +189,13 @@ impl Lookup<'_> {
             }
             Predicate::Than(than, Value::Number(bound)) if kind == Attribute::Range => {
                 let mut found = Numbers::default();
-                self.blocks(Kind::Column, &column(path.text()), &mut |block, content| {
-                    let Block::Column(spans) = content else { return false };
-                    let spans = (0u64..).zip(spans).filter_map(|(at, span)| Some((at, span?)));
-                    let mut passing = spans.filter(|(_, span)| span.passes(*than, bound));
-                    passing.all(|(offset, _)| found.insert(block * COLUMN + offset))
+                self.blocks(Kind::Column, &column(path.text()), &mut |block, plain| {
+                    let mut known = true;
+                    let first = block.checked_mul(COLUMN)?;
+                    let sound = passing(block, plain, *than, bound, &mut |offset| {
+                        known &= first.checked_add(offset).is_some_and(|n| found.insert(n));
+                    });
+                    (sound && known).then_some(())
                 })?;
                 Ok(Selected::new(found))
             }
@@ -211,42 +213,43 @@ impl Lookup<'_> {
 
     fn posting(self, word: &[u8]) -> Result<Selected> {
         let mut found = Numbers::default();
-        self.blocks(Kind::Posting, word, &mut |block, content| match content {
-            Block::Posting(bits) => found.add_block(block, &bits),
-            _ => false,
+        self.blocks(Kind::Posting, word, &mut |block, plain| {
+            let Block::Posting(bits) = Block::decode(Kind::Posting, block, plain)? else {
+                return None;
+            };
+            found.add_block(block, &bits).then_some(())
         })?;
         Ok(Selected::new(found))
     }
 
-    /// Opens every block of a word or field; `take` says whether it can be.
+    /// Opens every block of a word or field.
     fn blocks(
         self,
         kind: Kind,
         word: &[u8],
-        take: &mut dyn FnMut(u64, Block) -> bool,
+        take: &mut dyn FnMut(u64, &[u8]) -> Option<()>,
     ) -> Result<()> {
-        let place = self.key.names.attribute(word);
-        visit(self.snapshot, self.key, kind, &place, &mut |block, content| {
-            take(block, content).then_some(()).ok_or(Error::Integrity(Fault::Attribute))
-        })
+        visit(self.snapshot, self.key, kind, &self.key.names.attribute(word), take)
     }
 }
 
-/// Opens every block of a place.
-pub(super) fn visit(
+/// Opens every block of a place; `take` gives `None` for one that is none.
+fn visit(
     snapshot: &dyn Snapshot,
     key: &Session,
     kind: Kind,
     place: &[u8; 16],
-    take: &mut dyn FnMut(u64, Block) -> Result<()>,
+    take: &mut dyn FnMut(u64, &[u8]) -> Option<()>,
 ) -> Result<()> {
     let damaged = || Error::Integrity(Fault::Attribute);
+    let mut plain = Vec::new();
     let prefix = key::attribute_blocks(key.index, kind, place);
     let mut outcome = Ok(());
     snapshot.scan(Family::Attributes, &prefix, &prefix, &mut |found, stored| {
         let at = key::attribute_of(found).filter(|(of, at, _)| *of == kind && at == place);
         outcome = at.ok_or_else(damaged).and_then(|(_, _, block)| {
-            open(key, (kind, *place, block), stored).and_then(|content| take(block, content))
+            open_into(key, (kind, *place, block), stored, &mut plain)?;
+            take(block, &plain).ok_or_else(damaged)
         });
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -254,19 +257,18 @@ pub(super) fn visit(
 }
 
 /// The numbers of all items.
-pub(crate) fn everything(snapshot: &dyn Snapshot, key: &Session) -> Result<Numbers> {
+fn everything(snapshot: &dyn Snapshot, key: &Session) -> Result<Numbers> {
     let mut all = Numbers::default();
-    visit(snapshot, key, Kind::Directory, &[0; 16], &mut |block, content| {
-        let Block::Directory(items) = content else {
-            return Err(Error::Integrity(Fault::Attribute));
+    visit(snapshot, key, Kind::Directory, &[0; 16], &mut |block, plain| {
+        let Block::Directory(items) = Block::decode(Kind::Directory, block, plain)? else {
+            return None;
         };
+        let first = block.checked_mul(DIRECTORY)?;
         let there = (0u64..).zip(items).filter(|(_, item)| *item != [0; 16]);
         for (offset, _) in there {
-            let number = block.checked_mul(DIRECTORY).and_then(|first| first.checked_add(offset));
-            let known = number.is_some_and(|number| all.insert(number));
-            known.then_some(()).ok_or(Error::Integrity(Fault::Attribute))?;
+            all.insert(first.checked_add(offset)?).then_some(())?;
         }
-        Ok(())
+        Some(())
     })?;
     if all.len() == key.head.commit.item_count {
         Ok(all)

@@ -309,7 +309,7 @@ fn sizes_say_no_more_than_a_class() {
     for (kind, sizes) in [
         (Kind::Posting, &[71, 95, 191, 575][..]),
         (Kind::Directory, &[1085]),
-        (Kind::Column, &[198, 606, 2238]),
+        (Kind::Column, &[207, 1215, 4671, 8384, 16576]),
     ] {
         let stored: BTreeSet<usize> =
             blocks(&engine, kind).iter().map(|(_, value)| value.len()).collect();
@@ -383,7 +383,7 @@ fn a_block_that_is_changed_moved_old_or_missing_is_noticed() {
         assert_eq!(index.verify_tree().err(), Some(damaged.clone()));
     }
     println!("cases: {cases}");
-    assert!(cases > 80, "{cases}");
+    assert!(cases > 70, "{cases}");
 }
 
 #[test]

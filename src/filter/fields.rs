@@ -15,7 +15,7 @@ use serde_json::{Number, Value};
 
 use super::evaluate::any_at;
 use super::node::{Path, Than};
-use super::value::{Exact, numbers};
+use super::value::{Exact, numbers, order};
 
 /// What a document has in one field.
 #[derive(Debug, Default, PartialEq)]
@@ -153,6 +153,35 @@ fn names(
     Some(())
 }
 
+/// What a document is put in order by: of the nulls, numbers, strings and booleans that a test with
+/// this path would look at the least, or the greatest. `None`: there is none.
+pub(crate) fn sort_value(path: &Path, document: &Value, greatest: bool) -> Option<Value> {
+    let best: std::cell::RefCell<Option<Value>> = None.into();
+    let look_at = |value: &Value| {
+        if value.is_array() || value.is_object() {
+            return;
+        }
+        let mut best = best.borrow_mut();
+        let better = best.as_ref().is_none_or(|best| {
+            let order = order(value, best);
+            if greatest { order.is_gt() } else { order.is_lt() }
+        });
+        if better {
+            *best = Some(value.clone());
+        }
+    };
+    let document = if document.is_object() { document } else { &Value::Null };
+    any_at(path.segments(), document, &|candidate| {
+        match candidate {
+            Some(Value::Array(items)) => items.iter().for_each(look_at),
+            Some(scalar) => look_at(scalar),
+            None => {}
+        }
+        false
+    });
+    best.into_inner()
+}
+
 /// A number, string or boolean as bytes: the same for values that are the same, and no others.
 pub(crate) fn word(value: &Value) -> Option<Vec<u8>> {
     let tagged = |tag: u8, bytes: &[u8]| Some([&[tag], bytes].concat());
@@ -168,7 +197,7 @@ pub(crate) fn word(value: &Value) -> Option<Vec<u8>> {
 }
 
 /// The float that is exactly this number.
-fn exactly_real(number: &Number) -> Option<f64> {
+pub(crate) fn exactly_real(number: &Number) -> Option<f64> {
     match Exact::from(number) {
         Exact::Real(real) => real.is_finite().then_some(real),
         #[expect(clippy::cast_precision_loss, reason = "compared with what it came from")]

@@ -246,7 +246,7 @@ pub(super) struct Segment {
 impl Path {
     pub(super) const ELEMENT: Self = Self { text: String::new(), segments: Vec::new() };
 
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
         if text.len() > MAX_PATH {
             return Err(format!("has a path of {} bytes, over {MAX_PATH}", text.len()));
         }

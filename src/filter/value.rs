@@ -26,7 +26,7 @@ const fn rank(value: &Value) -> u8 {
 }
 
 /// The total order.
-pub(super) fn order(a: &Value, b: &Value) -> Ordering {
+pub(crate) fn order(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => numbers(&Exact::from(a), &Exact::from(b)),
         (Value::String(a), Value::String(b)) => a.cmp(b),

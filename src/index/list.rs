@@ -19,8 +19,12 @@ use crate::redact::Hidden;
 
 /// The version of cursors.
 const FORMAT: u8 = 1;
+/// The version of cursors of metadata queries.
+const METADATA_FORMAT: u8 = 2;
+/// The most bytes that a cursor keeps of where it is.
+pub(crate) const MAX_PLACE: usize = 4 * MAX_ID;
 /// The most ids of a page.
-const MAX_PAGE: usize = 10_000;
+pub(crate) const MAX_PAGE: usize = 10_000;
 const SALT: usize = 24;
 
 /// One page of ids.
@@ -39,6 +43,24 @@ impl fmt::Debug for IdPage {
             .field("ids", &Hidden::list(self.ids.len()))
             .field("next", &self.next)
             .finish()
+    }
+}
+
+/// What a cursor is of: cursors of one are not cursors of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paged {
+    /// Ids; the place is the last of them.
+    Ids,
+    /// A query by metadata.
+    Metadata,
+}
+
+impl Paged {
+    const fn format(self) -> u8 {
+        match self {
+            Self::Ids => FORMAT,
+            Self::Metadata => METADATA_FORMAT,
+        }
     }
 }
 
@@ -68,40 +90,45 @@ impl FromStr for Cursor {
             [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
             _ => None,
         });
-        let most = (1 + 4 + SALT + MAX_ID + 16) * 2;
+        let most = (1 + 4 + SALT + MAX_PLACE + 16) * 2;
         let bytes = if text.len() <= most { pairs.collect() } else { None };
         bytes.map(Self).ok_or_else(not_a_cursor)
     }
 }
 
 impl Cursor {
-    /// format u8 | epoch u32 | salt 24 | sealed last id | tag 16
-    fn seal(key: &ReadKey, last: &str) -> Result<Self> {
+    /// format u8 | epoch u32 | salt 24 | sealed place | tag 16
+    pub(crate) fn seal(key: &ReadKey, of: Paged, place: &[u8]) -> Result<Self> {
         let salt: [u8; SALT] = random()?;
         let epoch = key.table.epoch();
         let cipher = Cipher::new(&key.current_secret()?.cursor_key(key.index, &salt));
-        let mut out = vec![FORMAT];
+        let mut out = vec![of.format()];
         out.extend_from_slice(&epoch.to_be_bytes());
         out.extend_from_slice(&salt);
         let aad = out.clone();
-        cipher.seal_onto(&WHOLE, &aad, last.as_bytes(), &mut out);
+        cipher.seal_onto(&WHOLE, &aad, place, &mut out);
         Ok(Self(out))
     }
 
-    fn open(&self, key: &ReadKey) -> Option<String> {
+    /// The place, if it is a cursor of this index and of this kind.
+    pub(crate) fn open(&self, key: &ReadKey, of: Paged) -> Result<Vec<u8>> {
+        self.place(key, of).ok_or_else(not_a_cursor)
+    }
+
+    fn place(&self, key: &ReadKey, of: Paged) -> Option<Vec<u8>> {
         let (header, sealed) = self.0.split_at_checked(1 + 4 + SALT)?;
         let mut reader = crate::codec::Reader::new(header);
-        if reader.u8()? != FORMAT {
+        if reader.u8()? != of.format() {
             return None;
         }
         let epoch = reader.u32()?;
         let salt = reader.array()?;
         let cipher = Cipher::new(&key.epochs.get(epoch)?.cursor_key(key.index, &salt));
-        String::from_utf8(cipher.open(&WHOLE, header, sealed)?).ok()
+        cipher.open(&WHOLE, header, sealed)
     }
 }
 
-fn not_a_cursor() -> Error {
+pub(crate) fn not_a_cursor() -> Error {
     Error::invalid("this is not a cursor of this index; pass the one that came with the last page")
 }
 
@@ -136,7 +163,10 @@ impl Index<'_> {
             if !(1..=MAX_PAGE).contains(&limit) {
                 return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {limit}")));
             }
-            let after = cursor.map(|cursor| cursor.open(key).ok_or_else(not_a_cursor));
+            let after = cursor.map(|cursor| {
+                let place = cursor.open(key, Paged::Ids)?;
+                String::from_utf8(place).map_err(|_| not_a_cursor())
+            });
             let after = after.transpose()?;
             // One more than asked for tells whether there is a next page.
             let keep = limit + 1;
@@ -165,7 +195,8 @@ impl Index<'_> {
             let more = ids.len() > limit;
             ids.truncate(limit);
             let last = ids.last().filter(|_| more);
-            let next = last.map(|last| Cursor::seal(key, last)).transpose()?;
+            let next =
+                last.map(|last| Cursor::seal(key, Paged::Ids, last.as_bytes())).transpose()?;
             Ok(IdPage { ids, next })
         })
     }

@@ -111,6 +111,10 @@ impl<'a> Matching<'a> {
         let damaged = || Error::Integrity(Fault::Attribute);
         let Self { snapshot, key, .. } = *self;
         let items = resolve(snapshot, key, numbers)?;
+        // An ordered store reads neighbours faster.
+        let mut items: Vec<_> = items.into_iter().zip(numbers.iter().copied()).collect();
+        items.sort_unstable();
+        let (items, numbers): (Vec<_>, Vec<u64>) = items.into_iter().unzip();
         let keys: Vec<_> = items.iter().map(|item| key::item(key.index, item)).collect();
         let stored = snapshot.multi_get(Family::Items, &keys)?;
         let items = items.into_iter().zip(stored);

@@ -73,7 +73,9 @@ impl Depth {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     pub(super) fn wider(&self) -> f32 {
         let reach = self.top_k as f32 / self.share.clamp(1e-6, 1.0);
-        (reach / 10.0).max(1.0).powf(0.4) * self.effort
+        // Neighbours among some are spread over more leaves than among all.
+        let power = if self.share < 1.0 { 0.45 } else { 0.4 };
+        (reach / 10.0).max(1.0).powf(power) * self.effort
     }
 
     /// Vectors that are read at most.

@@ -219,8 +219,8 @@ impl<'a> Search<'a> {
             let before = scored.rows.len();
             self.pages.pages(batch, &mut |codes, rows| {
                 let id = *ids.next().ok_or_else(damaged)?;
-                // Only the nodes of one batch are held on to.
-                let rows = if next == 0 { rows } else { self.pages.rows(id) };
+                // Only so many nodes are held on to.
+                let rows = if scored.rows.len() < BATCH { rows } else { self.pages.rows(id) };
                 match NodeView::decode(codes).ok_or_else(damaged)? {
                     NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
                         wanted -= usize::from(self.score(&leaf, &centroid, rows, &mut scored)?);

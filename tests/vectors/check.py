@@ -395,7 +395,7 @@ def attributes():
         (0x0D, "posting", 0x40, places[0], 3, u16(2) + u16(2) + u16(4095) + bytes(4)),
         (0x0E, "bitmap", 0x40, places[0], 4, u16(65) + bitmap),
         (0x0F, "directory", 0x41, bytes(8) + u64(5), 5, bytes(16) + ramp(0x70, 16) + bytes(62 * 16)),
-        (0x10, "column", 0x42, places[1], 6, u8(1) + u8(1) + struct.pack(">dd", -1.5, 2.25) + bytes(7 * 17)),
+        (0x10, "column", 0x42, places[1], 6, u16(1) + u16(1) + struct.pack(">dd", -1.5, 2.25) + bytes(7 * 18)),
     ]:
         plain = u64(number) + content
         check(f"attribute.{name}.plain", plain)

@@ -32,7 +32,7 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
         offsets.for_each(|offset| assert!(bits.insert(offset)));
         Block::Posting(bits)
     };
-    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 128]);
+    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 1024]);
     items[1] = ramp(0x70);
     spans[1] = Some(Span { least: -1.5, greatest: 2.25 });
     let blocks = [
