@@ -26,7 +26,7 @@ fn layer(module: &str) -> Option<u32> {
         "index" => 50,
         "purge" => 55,
         "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
-        | "bench_support" => 60,
+        | "rotate" | "bench_support" => 60,
         "lib" => 70,
         _ => return None,
     })
