@@ -10,8 +10,8 @@
 //! and the history keeps failing where it did. Every wrap, roster record and table that is not
 //! written anew is deleted, whoever put it there.
 //!
-//! Cost: for each user two or three reads and seals (10 us); for each table kept two signatures'
-//! time (about 70 us) and its size, which grows with the users. All of it is in memory at once.
+//! Cost: for each user two or three reads and as many seals; for each table that is kept a signature
+//! checked and one made, and its size, which grows with the users. All of it is in memory at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
