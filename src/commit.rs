@@ -38,7 +38,7 @@ use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
 /// The version of commit bodies and records.
-pub(crate) const FORMAT: u8 = 3;
+pub(crate) const FORMAT: u8 = 4;
 /// The version of the head record.
 pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
@@ -446,7 +446,7 @@ impl Draft {
         batch.put(Family::Catalog, key::set_hash(index), set_value(&set));
         batch.put(Family::Catalog, key::head(index), head_value(sequence));
         if !owes.is_none() {
-            let at_once = commit.operation == Operation::Revoke;
+            let at_once = commit.operation.purges_at_once();
             owed.add(owes, Debt { since: commit.time, last: sequence, at_once });
             batch.put(Family::Catalog, key::purge_owed(index), owed.encode());
         }

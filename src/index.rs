@@ -210,6 +210,10 @@ impl Index<'_> {
         &self.shared
     }
 
+    pub(crate) const fn trace(&self) -> Trace {
+        self.trace
+    }
+
     pub(crate) fn key(&self) -> Option<&KeyContext> {
         match &self.key {
             Key::None => None,

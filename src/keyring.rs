@@ -24,6 +24,7 @@
 //! (95 us), one more read and two short scans.
 
 mod chain;
+mod renew;
 pub(crate) mod roster;
 pub(crate) mod table;
 pub(crate) mod trust;

@@ -28,7 +28,8 @@
 //! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a
 //!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
 //!   [`Index::with_key`].
-//! - [`Index::grant`] and [`Index::revoke`] manage users.
+//! - [`Index::grant`] and [`Index::revoke`] manage users; [`Database::rotate_index_key`] changes
+//!   the index key.
 //! - [`Index::history`] is the signed audit trail: who changed how much, and when.
 //! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
 //!   `spawn_blocking`, as `examples/service.rs` does.
@@ -79,6 +80,7 @@ mod optimize;
 mod purge;
 mod query;
 mod redact;
+mod rotate;
 mod store;
 #[cfg(test)]
 mod tests;

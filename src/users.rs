@@ -23,7 +23,7 @@ use crate::keyring::table::{MAX_USERS, Principal, Table};
 use crate::keyring::{RootKey, Wraps, roster};
 use crate::purge;
 use crate::store::owed::Parts;
-use crate::store::{Family, Limits, Snapshot, key};
+use crate::store::{Family, Limits, key};
 
 /// A user and its rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Index<'_> {
             let users = users.filter_map(|p| Some((p.user?, p)));
             users
                 .map(|(id, principal)| {
-                    let entry = read_roster(snapshot, root, id)?;
+                    let entry = root.roster_entry(snapshot, id)?;
                     if entry.user == id && entry.locator == principal.locator {
                         Ok(User { id, permissions: principal.permissions })
                     } else {
@@ -169,13 +169,6 @@ impl Index<'_> {
                 .collect()
         })
     }
-}
-
-fn read_roster(snapshot: &dyn Snapshot, root: &RootKey, user: UserId) -> Result<roster::Entry> {
-    let place = root.prk().roster_place(user);
-    let stored = snapshot.get(Family::Catalog, &key::roster(root.index, &place))?;
-    let stored = stored.ok_or(Error::Integrity(Fault::Roster))?;
-    roster::open(root.prk(), root.index, &place, &stored)
 }
 
 /// The next table, so far the same.

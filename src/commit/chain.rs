@@ -93,12 +93,13 @@ mod tests {
             (c.inserted, c.updated, c.deleted) = (3, 7, 1);
             (c.item_count, c.next_item, c.total_bytes) = (7, 12, 99);
         };
-        let good: [(Operation, Change); 8] = [
+        let good: [(Operation, Change); 9] = [
             (Operation::Upsert, |_| {}),
             (Operation::Write, counted),
             (Operation::Optimize, |_| {}),
             (Operation::Grant, |_| {}),
             (Operation::Revoke, |c| c.table_hash = [7; 32]),
+            (Operation::RotateIndexKey, |c| c.table_hash = [7; 32]),
             (Operation::Recount, |c| (c.item_count, c.deleted) = (1, 1)),
             (Operation::Delete, |c| (c.item_count, c.deleted) = (0, 5)),
             (Operation::Upsert, |c| (c.folded, c.fold) = (3, [3; 32])),
@@ -110,7 +111,7 @@ mod tests {
             let other = Head { hash: [9; 32], ..before() };
             assert!(!commit.follows(&other), "{commit:?}");
         }
-        let bad: [(Operation, Change); 20] = [
+        let bad: [(Operation, Change); 22] = [
             (Operation::Upsert, |c| c.index = IndexId([2; 16])),
             (Operation::Upsert, |c| c.sequence += 1),
             (Operation::Upsert, |c| c.previous[0] ^= 1),
@@ -125,6 +126,8 @@ mod tests {
             (Operation::Grant, |c| c.table -= 1),
             (Operation::Grant, |c| c.table += 1),
             (Operation::Grant, |c| c.principal = Some(UserId([3; 16]))),
+            (Operation::RotateIndexKey, |c| c.content_tag = None),
+            (Operation::RotateIndexKey, |c| c.principal = Some(UserId([3; 16]))),
             (Operation::Upsert, |c| c.item_count += 1),
             (Operation::Upsert, |c| c.inserted = u64::MAX),
             (Operation::Delete, |c| c.deleted = 1),

@@ -24,11 +24,13 @@ pub enum Operation {
     Write,
     /// A delete that met damage: it looked for rows in every leaf and counted again.
     Recount,
+    /// The index got another index key; users and items are as they were.
+    RotateIndexKey,
 }
 
 impl Operation {
     /// In the order of their bytes.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Create,
         Self::Upsert,
         Self::Update,
@@ -38,6 +40,7 @@ impl Operation {
         Self::Optimize,
         Self::Write,
         Self::Recount,
+        Self::RotateIndexKey,
     ];
 
     /// Its name in lower case, as [`Display`](fmt::Display) writes it.
@@ -53,6 +56,7 @@ impl Operation {
             Self::Optimize => "optimize",
             Self::Write => "write",
             Self::Recount => "recount",
+            Self::RotateIndexKey => "rotate-index-key",
         }
     }
 
@@ -68,6 +72,7 @@ impl Operation {
             Self::Optimize => 7,
             Self::Write => 8,
             Self::Recount => 9,
+            Self::RotateIndexKey => 10,
         }
     }
 
@@ -84,14 +89,14 @@ impl Operation {
             | Self::Delete
             | Self::Write
             | Self::Recount => true,
-            Self::Grant | Self::Revoke | Self::Optimize => false,
+            Self::Grant | Self::Revoke | Self::Optimize | Self::RotateIndexKey => false,
         }
     }
 
     /// Whether it puts a new grant table in force, which only the root can.
     pub(crate) const fn changes_table(self) -> bool {
         match self {
-            Self::Create | Self::Grant | Self::Revoke => true,
+            Self::Create | Self::Grant | Self::Revoke | Self::RotateIndexKey => true,
             Self::Upsert
             | Self::Update
             | Self::Delete
@@ -99,6 +104,12 @@ impl Operation {
             | Self::Write
             | Self::Recount => false,
         }
+    }
+
+    /// Whether it takes keys back, so that what it deletes is purged at the next open for writing,
+    /// whatever the options.
+    pub(crate) const fn purges_at_once(self) -> bool {
+        matches!(self, Self::Revoke | Self::RotateIndexKey)
     }
 }
 
@@ -116,8 +127,9 @@ mod tests {
     fn every_operation_has_a_byte_and_a_name_of_its_own() {
         for (byte, operation) in (1u8..).zip(Operation::ALL) {
             assert_eq!((operation.byte(), Operation::from_byte(byte)), (byte, Some(operation)));
-            assert_eq!(format!("{operation:?}").to_lowercase(), operation.to_string());
+            let name = operation.to_string().replace('-', "");
+            assert_eq!(format!("{operation:?}").to_lowercase(), name);
         }
-        assert_eq!((Operation::from_byte(0), Operation::from_byte(10)), (None, None));
+        assert_eq!((Operation::from_byte(0), Operation::from_byte(11)), (None, None));
     }
 }

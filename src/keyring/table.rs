@@ -190,15 +190,27 @@ impl Table {
         secrets: &Epochs,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.seal_as(self.epoch(), root, secrets, limit)
+    }
+
+    /// As [`seal`](Self::seal), under an epoch that need not be the one that was current then.
+    pub(crate) fn seal_as(
+        &self,
+        epoch: u32,
+        root: &KeyPair,
+        secrets: &Epochs,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let body = self.encode();
         let signature = root.sign(Signed::Table, &body).ok_or(DAMAGED)?;
-        let secret = secrets.get(self.epoch()).ok_or(DAMAGED)?;
-        self.seal_signed(body, &signature, secret, &random()?, limit).ok_or(DAMAGED)
+        let secret = secrets.get(epoch).ok_or(DAMAGED)?;
+        self.seal_signed(epoch, body, &signature, secret, &random()?, limit).ok_or(DAMAGED)
     }
 
     /// Seals the body with its signature. `salt` must be fresh.
     fn seal_signed(
         &self,
+        epoch: u32,
         mut body: Vec<u8>,
         signature: &[u8; SIGNATURE],
         secret: &ReadSecret,
@@ -206,7 +218,6 @@ impl Table {
         limit: usize,
     ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         body.extend_from_slice(signature);
-        let epoch = self.epoch();
         let place = place(self.index, epoch, self.number);
         let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, salt));
         let mut prefix = Writer::with_capacity(PREFIX);
@@ -226,7 +237,7 @@ impl Table {
         salt: &Salt,
         limit: usize,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.seal_signed(self.encode(), signature, secret, salt, limit).unwrap()
+        self.seal_signed(self.epoch(), self.encode(), signature, secret, salt, limit).unwrap()
     }
 }
 

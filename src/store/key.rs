@@ -113,12 +113,29 @@ pub(crate) fn tables(index: IndexId) -> Vec<u8> {
     key(index, Kind::Table, &[])
 }
 
+/// The number of the table in the key of a part of it.
+pub(crate) fn table_of(key: &[u8]) -> Option<u64> {
+    let (kind, number) = key.get(16..)?.split_first()?;
+    (*kind == Kind::Table as u8).then_some(())?;
+    number.first_chunk().map(|number| u64::from_be_bytes(*number))
+}
+
 pub(crate) fn wrap(index: IndexId, locator: Locator, right: Right) -> Vec<u8> {
     key(index, Kind::Wrap, &[&locator.0, &[right.byte()]])
 }
 
+/// What every wrap's key starts with.
+pub(crate) fn wraps(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Wrap, &[])
+}
+
 pub(crate) fn roster(index: IndexId, place: &[u8; 16]) -> Vec<u8> {
     key(index, Kind::Roster, &[place])
+}
+
+/// What every roster record's key starts with.
+pub(crate) fn rosters(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Roster, &[])
 }
 
 pub(crate) fn set_hash(index: IndexId) -> Vec<u8> {
@@ -230,6 +247,12 @@ mod tests {
         assert_eq!(head(index), prefixed(0x10, &[]));
         assert_eq!(commit(index, 258), prefixed(0x11, &[0, 0, 0, 0, 0, 0, 1, 2]));
         assert_eq!(table(index, 1, 2), prefixed(0x12, &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]));
+        assert_eq!(
+            (table_of(&table(index, 258, 2)), table_of(&commit(index, 1))),
+            (Some(258), None)
+        );
+        assert!(wrap(index, Locator([5; 16]), Right::Read).starts_with(&wraps(index)));
+        assert!(roster(index, &[5; 16]).starts_with(&rosters(index)));
         let place = [&[5; 16][..], &[2]].concat();
         assert_eq!(wrap(index, Locator([5; 16]), Right::Write), prefixed(0x13, &place));
         assert_eq!(roster(index, &[5; 16]), prefixed(0x14, &[5; 16]));

@@ -35,6 +35,7 @@ mod purge;
 mod races;
 mod reads;
 mod restored;
+mod rotation;
 mod stateless;
 mod support;
 mod tamper;

@@ -10,6 +10,7 @@
 //! compares the operations with the public methods found in the sources.
 
 mod arguments;
+mod methods;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -18,6 +19,8 @@ use sealvec::{
     Database, DeleteOptions, Error, Filter, Include, Index, IndexConfig, Item, KeyContext, Metric,
     Needs, Permissions, PurgeOptions, PurgeScope, Result, Update, WriteOptions,
 };
+
+use methods::{NEED_NO_KEY, method};
 
 use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
 
@@ -51,6 +54,7 @@ enum Operation {
     Describe,
     Count,
     CountWhere,
+    QueryMetadata,
     Get,
     Query,
     QueryBatch,
@@ -77,12 +81,14 @@ enum Operation {
     LoadIndex,
     ListIndexes,
     DeleteIndex,
+    RotateIndexKey,
 }
 
-const OPERATIONS: [Operation; 29] = [
+const OPERATIONS: [Operation; 31] = [
     Operation::Describe,
     Operation::Count,
     Operation::CountWhere,
+    Operation::QueryMetadata,
     Operation::Get,
     Operation::Query,
     Operation::QueryBatch,
@@ -109,6 +115,7 @@ const OPERATIONS: [Operation; 29] = [
     Operation::LoadIndex,
     Operation::ListIndexes,
     Operation::DeleteIndex,
+    Operation::RotateIndexKey,
 ];
 
 /// The table: root, read+write, read, write, stranger, no key.
@@ -121,6 +128,7 @@ const fn row(operation: Operation) -> [Expected; 6] {
         Operation::Describe => [Ok, Ok, Ok, Ok, WrongKey, MissingKey],
         Operation::Count
         | Operation::CountWhere
+        | Operation::QueryMetadata
         | Operation::Get
         | Operation::Query
         | Operation::QueryBatch
@@ -146,7 +154,9 @@ const fn row(operation: Operation) -> [Expected; 6] {
         }
         Operation::LoadIndex => [Ok, Ok, Ok, Ok, WrongKey, NoSuchCall],
         Operation::ListIndexes => [Ok, Ok, Ok, Ok, Unlisted, NoSuchCall],
-        Operation::DeleteIndex => [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, NoSuchCall],
+        Operation::DeleteIndex | Operation::RotateIndexKey => {
+            [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, NoSuchCall]
+        }
     }
 }
 
@@ -159,59 +169,6 @@ const fn expected(operation: Operation, standing: Standing) -> Expected {
         Standing::Write => write,
         Standing::Stranger => stranger,
         Standing::Keyless => keyless,
-    }
-}
-
-/// The methods that need no key: they answer from nothing that is sealed.
-const NEED_NO_KEY: [&str; 15] = [
-    "Database::bytes_written",
-    "Database::checkpoint",
-    "Database::close",
-    "Database::create_index",
-    "Database::flush",
-    "Database::in_memory",
-    "Database::in_memory_with",
-    "Database::open",
-    "Database::open_index",
-    "Database::open_read_only",
-    "Database::purge_owed",
-    "Index::name",
-    "Index::with_durability",
-    "Index::with_key",
-    "Index::with_traceparent",
-];
-
-const fn method(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Describe => "Index::describe",
-        Operation::Count => "Index::count",
-        Operation::CountWhere => "Index::count_where",
-        Operation::Get => "Index::get",
-        Operation::Query => "Index::query",
-        Operation::QueryBatch => "Index::query_batch",
-        Operation::ListIds => "Index::list_ids",
-        Operation::ForEach => "Index::for_each",
-        Operation::History => "Index::history",
-        Operation::ForEachCommit => "Index::for_each_commit",
-        Operation::VerifyTree => "Index::verify_tree",
-        Operation::Check => "Index::check",
-        Operation::Upsert => "Index::upsert",
-        Operation::BulkUpsert => "Index::bulk_upsert",
-        Operation::Update => "Index::update",
-        Operation::UpsertWith => "Index::upsert_with",
-        Operation::UpdateWith => "Index::update_with",
-        Operation::WriteBatch => "Index::write_batch",
-        Operation::Delete => "Index::delete",
-        Operation::DeleteWith => "Index::delete_with",
-        Operation::DeleteWhere => "Index::delete_where",
-        Operation::Optimize => "Index::optimize",
-        Operation::Purge => "Index::purge",
-        Operation::Grant => "Index::grant",
-        Operation::Revoke => "Index::revoke",
-        Operation::Users => "Index::users",
-        Operation::LoadIndex => "Database::load_index",
-        Operation::ListIndexes => "Database::list_indexes",
-        Operation::DeleteIndex => "Database::delete_index",
     }
 }
 
@@ -334,6 +291,7 @@ fn run(
         Operation::Describe => index.describe().map(drop),
         Operation::Count => index.count().map(drop),
         Operation::CountWhere => index.count_where(&none).map(drop),
+        Operation::QueryMetadata => index.query_metadata(&none).run().map(drop),
         Operation::Get => index.get(&["a"], Include::ALL).map(drop),
         Operation::Query => {
             let exact = index.query(&vector).exact().run_with_stats();
@@ -377,6 +335,10 @@ fn run(
         },
         Operation::DeleteIndex => match own {
             Some(own) => db.delete_index(NAME, &own),
+            None => return Ok(Expected::NoSuchCall),
+        },
+        Operation::RotateIndexKey => match own {
+            Some(own) => db.rotate_index_key(NAME, &own, &index_key(70)),
             None => return Ok(Expected::NoSuchCall),
         },
     }

@@ -27,7 +27,7 @@ fn layer(module: &str) -> Option<u32> {
         "index" => 50,
         "purge" => 55,
         "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
-        | "bench_support" => 60,
+        | "rotate" | "bench_support" => 60,
         "lib" => 70,
         _ => return None,
     })
@@ -257,7 +257,7 @@ fn formats() -> BTreeMap<(String, String), String> {
 }
 
 /// What docs/format.md calls them.
-const FORMATS: [(&str, &str, &str); 18] = [
+const FORMATS: [(&str, &str, &str); 19] = [
     ("src/database.rs", "FORMAT", "database record"),
     ("src/database.rs", "NAME_FORMAT", "name record"),
     ("src/commit.rs", "FORMAT", "commit"),
@@ -276,6 +276,7 @@ const FORMATS: [(&str, &str, &str); 18] = [
     ("src/attributes/block.rs", "DIRECTORY_FORMAT", "directory block"),
     ("src/attributes/block.rs", "COLUMN_FORMAT", "column block"),
     ("src/index/list.rs", "FORMAT", "list cursor"),
+    ("src/index/list.rs", "METADATA_FORMAT", "metadata cursor"),
 ];
 
 #[test]

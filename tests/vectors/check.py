@@ -234,7 +234,7 @@ def main():
         check(f"table.key.{part}", key(0x12, u64(5), u32(part)))
 
     # Commit.
-    body = u8(3) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
+    body = u8(4) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
     body += u8(1) + USER + u64(5) + u64(3) + u64(400) + u64(7) + u32(3) + ramp(0x22, 32)
     body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2)
     body += u8(1) + ramp(0x33, 16) + u64(7) + ramp(0x44, 32)
@@ -246,8 +246,8 @@ def main():
     check("commit.signature", signature)
     check("commit.key", key(0x11, u64(258)))
     stored, salt = given("commit.sealed"), ramp(0x05, 24)
-    at = place(0x11, bytes(8) + u64(258), 258, form=3)
-    assert stored[:37] == u8(3) + u32(2) + u64(258) + salt
+    at = place(0x11, bytes(8) + u64(258), 258, form=4)
+    assert stored[:37] == u8(4) + u32(2) + u64(258) + salt
     assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
 
     # Fold.

@@ -102,6 +102,7 @@ fn a_last_handle_that_is_dropped_ends_the_thread() {
     }
 }
 
+const NEW_ROOT: u8 = 71;
 /// Whose directory the process is to delete an index in: it is killed while it does.
 const VICTIM: &str = "SEALVEC_TEST_PURGE_VICTIM";
 
@@ -114,6 +115,7 @@ fn victim_that_is_killed_while_it_waits_to_purge() {
     let _visit = Visit::begin(index.clone());
     match env::var(format!("{VICTIM}_CALL")).unwrap().as_str() {
         "revoke" => drop(index.revoke(user_id(super::USER))),
+        "rotate" => drop(db.rotate_index_key(NAME, &root(ROOT), &index_key(NEW_ROOT))),
         _ => drop(db.delete_index(NAME, &root(ROOT))),
     }
     // The visit holds the purge up for seconds: the kill comes before.
@@ -122,7 +124,7 @@ fn victim_that_is_killed_while_it_waits_to_purge() {
 
 #[test]
 fn a_kill_between_a_deletion_and_its_purge_loses_nothing() {
-    for call in ["delete_index", "revoke"] {
+    for call in ["delete_index", "revoke", "rotate"] {
         let world = World::new();
         world.purge(PurgeScope::Payload);
         let World { directory: _directory, path, db, witness } = world;
@@ -137,11 +139,12 @@ fn a_kill_between_a_deletion_and_its_purge_loses_nothing() {
         let start = Instant::now();
         loop {
             let reader = Database::open_read_only(&path, options());
-            let index = reader.and_then(|db| db.load_index(NAME, root(ROOT)));
+            let key = root(if call == "rotate" { NEW_ROOT } else { ROOT });
+            let index = reader.and_then(|db| db.load_index(NAME, key));
             let done = match &index {
                 Ok(index) if call == "revoke" => index.users().is_ok_and(|users| users.is_empty()),
-                Ok(_) => false,
-                Err(error) => error.code() == "index_not_found",
+                Ok(_) => call == "rotate",
+                Err(error) => call == "delete_index" && error.code() == "index_not_found",
             };
             if done {
                 break;
@@ -151,7 +154,7 @@ fn a_kill_between_a_deletion_and_its_purge_loses_nothing() {
         }
         victim.kill().unwrap();
         victim.wait().unwrap();
-        let kind = if call == "revoke" { WRAP } else { ITEM };
+        let kind = if call == "delete_index" { ITEM } else { WRAP };
         let mut witness: Witness = witness;
         witness.look(&path);
         let (all, found) = witness.traces(&path)[&kind];

@@ -1,0 +1,212 @@
+//! Renewing an index's keys: every wrap, roster record and grant table is made again.
+//!
+//! Works from the roster, so no user's key is needed: the root opens each user's wraps with the
+//! pseudorandom key it kept, and seals them again with other secrets. Users keep their place, their
+//! rights, their grant number and their writer key; the root gets a new writer key, because who had
+//! the old index key had the old one.
+//!
+//! Grant tables are signed and sealed again as they are, so that the commits which name them by
+//! hash are verified as before. One whose signature does not hold is not signed: it stays as it is,
+//! and the history keeps failing where it did. Every wrap, roster record and table that is not
+//! written anew is deleted, whoever put it there.
+//!
+//! Cost: for each user two or three reads and as many seals; for each table that is kept a signature
+//! checked and one made, and its size, which grows with the users. All of it is in memory at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use subtle::ConstantTimeEq;
+
+use super::table::{self, Principal, Table};
+use super::{RootKey, Session, Wraps, read_secrets, roster, seal_wraps, verify_table};
+use crate::commit::{Commit, Draft};
+use crate::crypto::kdf::{self, Prk};
+use crate::crypto::sign::KeyPair;
+use crate::crypto::wrap::{self, Right};
+use crate::crypto::{IndexKey, UserKey};
+use crate::error::{Error, Fault, Result};
+use crate::id::{IndexId, Permissions, UserId};
+use crate::store::record::Epochs;
+use crate::store::{Family, Limits, Snapshot, key};
+
+impl RootKey {
+    /// The roster record of a user.
+    pub(crate) fn roster_entry(
+        &self,
+        snapshot: &dyn Snapshot,
+        user: UserId,
+    ) -> Result<roster::Entry> {
+        roster_entry(snapshot, &self.0.prk, self.0.index, user)
+    }
+
+    /// Puts everything that the keys of the index are in under another index key into the draft,
+    /// and makes `next` name the new table. Returns who signs that commit.
+    pub(crate) fn renew(
+        self,
+        snapshot: &dyn Snapshot,
+        new: &IndexKey,
+        limits: Limits,
+        draft: &mut Draft,
+        next: &mut Commit,
+    ) -> Result<Self> {
+        let Session { index, names, head, table: superseded, prk: old, secrets, .. } = self.0;
+        let old_verify = secrets.root_verify;
+        let prk = Prk::new(&kdf::root_prk(index, new));
+        let signer = KeyPair::from_seed(prk.root_sign_seed());
+        if *signer.public() == old_verify {
+            return Err(Error::invalid("the new index key is the old one; make another"));
+        }
+        let opens = Epochs::new(read_secrets(&secrets));
+        let valid = secrets.epochs.into_iter().filter(|(n, _)| superseded.epochs.contains(n));
+        let secrets = wrap::Secrets {
+            epochs: valid.collect(),
+            name: secrets.name,
+            root_verify: *signer.public(),
+        };
+
+        let number = superseded.number.checked_add(1).ok_or(Error::Integrity(Fault::GrantTable))?;
+        let locator = prk.locator();
+        let mut puts = BTreeMap::new();
+        let Wraps { records, writer } =
+            seal_wraps(&prk, index, locator, Permissions::ROOT, number, &secrets)?;
+        let writer = writer.ok_or(Error::Integrity(Fault::Wrap))?;
+        puts.extend(records);
+
+        let mut table = Table { number, ..superseded };
+        for principal in &mut table.principals {
+            let Some(user) = principal.user else {
+                *principal = Principal {
+                    user: None,
+                    locator,
+                    permissions: Permissions::ROOT,
+                    grant: number,
+                    writer: Some(*writer.public()),
+                    first: next.sequence,
+                    last: u64::MAX,
+                };
+                continue;
+            };
+            let entry = roster_entry(snapshot, &old, index, user)?;
+            if entry.user != user || entry.locator != principal.locator {
+                return Err(Error::Integrity(Fault::Roster));
+            }
+            if is_key_of(new, index, &entry)? {
+                return Err(Error::invalid(
+                    "the new index key is the key of a user; make one of its own",
+                ));
+            }
+            puts.extend(rewrap(snapshot, index, principal, &entry, &secrets)?);
+            let place = prk.roster_place(user);
+            let sealed = roster::seal(&prk, index, &place, &entry)?;
+            puts.insert(key::roster(index, &place), sealed);
+        }
+
+        let epochs = Epochs::new(read_secrets(&secrets));
+        let mut kept = BTreeSet::new();
+        for older in numbers(snapshot, index)? {
+            let found = table::read(snapshot, &opens, index, older);
+            let found = found.and_then(|found| verify_table(&found, &old_verify).map(|()| found));
+            match found {
+                Ok(found) => {
+                    puts.extend(found.table.seal_as(
+                        table.epoch(),
+                        &signer,
+                        &epochs,
+                        limits.value,
+                    )?);
+                }
+                Err(Error::Integrity(_) | Error::UnsupportedFormat { .. }) => {
+                    kept.insert(older);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        puts.extend(table.seal(&signer, &epochs, limits.value)?);
+
+        for prefix in [key::wraps(index), key::rosters(index), key::tables(index)] {
+            snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |found, _| {
+                let stays = key::table_of(found).is_some_and(|number| kept.contains(&number));
+                if !stays && !puts.contains_key(found) {
+                    draft.changes.delete(Family::Catalog, found.to_vec(), None);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        for (key, value) in puts {
+            draft.changes.put(Family::Catalog, key, None, value);
+        }
+        (next.table, next.table_hash) = (number, table.hash());
+        Ok(Self(Session {
+            index,
+            epochs,
+            names,
+            head,
+            table,
+            user: None,
+            grant: number,
+            permissions: Permissions::ROOT,
+            prk,
+            secrets,
+            writer: Some(writer),
+        }))
+    }
+}
+
+fn roster_entry(
+    snapshot: &dyn Snapshot,
+    root: &Prk,
+    index: IndexId,
+    user: UserId,
+) -> Result<roster::Entry> {
+    let place = root.roster_place(user);
+    let stored = snapshot.get(Family::Catalog, &key::roster(index, &place))?;
+    roster::open(root, index, &place, &stored.ok_or(Error::Integrity(Fault::Roster))?)
+}
+
+/// Whether a user was granted rights under a key with these bytes.
+fn is_key_of(new: &IndexKey, index: IndexId, entry: &roster::Entry) -> Result<bool> {
+    let as_users = UserKey::from_bytes(new.expose())?;
+    let prk = kdf::user_prk(index, entry.user, &as_users);
+    Ok(bool::from(prk.expose()[..].ct_eq(&entry.prk.expose()[..])))
+}
+
+/// A user's wraps with these secrets in them, and all else as it was.
+fn rewrap(
+    snapshot: &dyn Snapshot,
+    index: IndexId,
+    principal: &Principal,
+    entry: &roster::Entry,
+    secrets: &wrap::Secrets,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    const DAMAGED: Error = Error::Integrity(Fault::Wrap);
+    let prk = Prk::new(&entry.prk);
+    let Principal { locator, permissions, grant, writer, .. } = *principal;
+    let mut records = Vec::with_capacity(2);
+    let rights = [(Right::Read, permissions.read()), (Right::Write, permissions.write())];
+    for (right, _) in rights.into_iter().filter(|(_, granted)| *granted) {
+        let place = key::wrap(index, locator, right);
+        let stored = snapshot.get(Family::Catalog, &place)?.ok_or(DAMAGED)?;
+        let opened = wrap::open(&prk, index, locator, right, &stored)?;
+        let own = opened.writer.as_ref().map(|pair| *pair.public());
+        let listed = (opened.permissions, opened.grant) == (permissions, grant)
+            && (right == Right::Read || own == writer);
+        if !listed {
+            return Err(DAMAGED);
+        }
+        let header = wrap::Header { index, locator, right, permissions, grant };
+        records.push((place, wrap::seal(&prk, &header, secrets, opened.writer.as_ref())?));
+    }
+    Ok(records)
+}
+
+/// The numbers of the grant tables that are stored.
+fn numbers(snapshot: &dyn Snapshot, index: IndexId) -> Result<BTreeSet<u64>> {
+    let prefix = key::tables(index);
+    let mut numbers = BTreeSet::new();
+    snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |found, _| {
+        numbers.extend(key::table_of(found));
+        ControlFlow::Continue(())
+    })?;
+    Ok(numbers)
+}
