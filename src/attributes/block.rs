@@ -78,6 +78,14 @@ impl Bits {
         new
     }
 
+    /// Adds eight numbers, from `offset`, which is a multiple of eight, by their bits.
+    pub(crate) fn insert_eight(&mut self, offset: u64, eight: u8) {
+        let (word, _) = Self::word(offset);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= u64::from(eight) << (offset % 64 / 8 * 8);
+        }
+    }
+
     /// False if it was not there.
     pub(crate) fn remove(&mut self, offset: u64) -> bool {
         let (word, bit) = Self::word(offset);
@@ -288,14 +296,14 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
     (items > 0).then_some(spans)
 }
 
-/// Calls `visit` with the offset of every item of a column block that passes a comparison. What
-/// [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
+/// Calls `visit` with eighths of a column block and bits for the items in them that pass a
+/// comparison. What [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
 pub(super) fn passing(
     block: u64,
     plain: &[u8],
     than: Than,
     bound: &Number,
-    visit: &mut dyn FnMut(u64),
+    visit: &mut dyn FnMut(u64, u8),
 ) -> bool {
     let full = plain.get(10..).and_then(|rest| rest.split_first_chunk::<PRESENT>());
     let full = full.and_then(|(present, rest)| Some((present, rest.split_first()?)));
@@ -309,7 +317,8 @@ pub(super) fn passing(
             return false;
         };
         let spans = (0u64..).zip(spans).filter_map(|(offset, span)| Some((offset, span?)));
-        spans.filter(|(_, span)| span.passes(than, bound)).for_each(|(offset, _)| visit(offset));
+        let passing = spans.filter(|(_, span)| span.passes(than, bound));
+        passing.for_each(|(offset, _)| visit(offset / 8, 1 << (offset % 8)));
         return true;
     };
     let sound = plain.starts_with(&block.to_be_bytes()) && numbers.len() == 8 * count(COLUMN);
@@ -325,10 +334,8 @@ pub(super) fn passing(
             };
             passing |= u8::from(passes) << bit;
         }
-        passing &= present;
-        while passing != 0 {
-            visit(byte * 8 + u64::from(passing.trailing_zeros()));
-            passing &= passing - 1;
+        if passing & present != 0 {
+            visit(byte, passing & present);
         }
     }
     sound
@@ -380,12 +387,17 @@ mod tests {
                 let bound: Number = serde_json::from_str(bound).unwrap();
                 for than in [Than::Gt, Than::Gte, Than::Lt, Than::Lte] {
                     let mut found = Vec::new();
-                    assert!(passing(5, &plain, than, &bound, &mut |offset| found.push(offset)));
+                    let mut take = |byte: u64, bits: u8| {
+                        found.extend(
+                            (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| byte * 8 + bit),
+                        );
+                    };
+                    assert!(passing(5, &plain, than, &bound, &mut take));
                     let spans = (0u64..)
                         .zip(spans)
                         .filter(|(_, span)| span.is_some_and(|span| span.passes(than, &bound)));
                     assert!(spans.map(|(offset, _)| offset).eq(found));
-                    assert!(!passing(6, &plain, than, &bound, &mut |_| ()));
+                    assert!(!passing(6, &plain, than, &bound, &mut |_, _| ()));
                 }
             }
         }

@@ -47,6 +47,14 @@ impl Numbers {
         true
     }
 
+    /// Adds eight numbers, from `number`, which is a multiple of eight, by their bits.
+    #[must_use]
+    pub(crate) fn insert_eight(&mut self, number: u64, eight: u8) -> bool {
+        let Some(place) = self.place(number / POSTING) else { return false };
+        place.get_or_insert_default().insert_eight(number % POSTING, eight);
+        true
+    }
+
     fn place(&mut self, block: u64) -> Option<&mut Option<Box<Bits>>> {
         let block = usize::try_from(block).ok().filter(|block| *block < MOST)?;
         if self.blocks.len() <= block {

@@ -192,8 +192,9 @@ impl Lookup<'_> {
                 self.blocks(Kind::Column, &column(path.text()), &mut |block, plain| {
                     let mut known = true;
                     let first = block.checked_mul(COLUMN)?;
-                    let sound = passing(block, plain, *than, bound, &mut |offset| {
-                        known &= first.checked_add(offset).is_some_and(|n| found.insert(n));
+                    let sound = passing(block, plain, *than, bound, &mut |eighth, bits| {
+                        let number = first.checked_add(eighth * 8);
+                        known &= number.is_some_and(|number| found.insert_eight(number, bits));
                     });
                     (sound && known).then_some(())
                 })?;

@@ -5,14 +5,19 @@
 //! for the holder of the index key, who has no user id.
 
 mod delete;
+mod query;
+mod select;
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sealvec::{Cursor, Metric, Permissions, Precision, UserId};
+use clap::{Args, Parser, Subcommand};
+use sealvec::{Metric, Permissions, Precision, UserId};
 
 pub(crate) use delete::{Absent, Delete};
+pub(crate) use query::{Field, HitFormat, List, Query};
+use select::AttributeArgs;
+pub(crate) use select::Count;
 
 use crate::help;
 use crate::output::Format;
@@ -79,6 +84,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Lists the ids, sorted
     List(List),
+    /// Counts the items
+    Count(Count),
     /// Shows what an index is and how much it holds
     Stats(Stats),
     /// Checks the search tree of an index against its items
@@ -110,6 +117,7 @@ impl Command {
             Self::Get(args) => args.acting.user_id,
             Self::Delete(args) => args.acting.user_id,
             Self::List(args) => args.acting.user_id,
+            Self::Count(args) => args.acting.user_id,
             Self::Stats(args) => args.acting.user_id,
             Self::Verify(args) => args.acting.user_id,
             Self::History(args) => args.acting.user_id,
@@ -145,6 +153,8 @@ pub(crate) struct Create {
     /// How components are stored; f16 takes half the space and rounds
     #[arg(long, default_value = "f32", value_parser = precisions())]
     pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) attributes: AttributeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -187,64 +197,6 @@ pub(crate) struct Export {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = help::QUERY)]
-#[command(group = clap::ArgGroup::new("wanted").required(true).args(["vectors", "like"]))]
-pub(crate) struct Query {
-    /// The name of the index
-    pub(crate) name: String,
-    /// The query vectors, one a row
-    #[arg(long, value_name = "Q.npy")]
-    pub(crate) vectors: Option<PathBuf>,
-    /// Looks for items like this one, which is among the hits itself
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
-    pub(crate) like: Option<String>,
-    /// How many hits a query
-    #[arg(long, value_name = "K", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) top_k: u32,
-    /// How hard to look: twice the effort reads about twice as much
-    #[arg(long, value_name = "N", default_value_t = sealvec::DEFAULT_EFFORT,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) effort: u32,
-    /// Compares every vector: nothing is missed
-    #[arg(long, conflicts_with = "effort")]
-    pub(crate) exact: bool,
-    /// What to show with each hit
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) include: Vec<Field>,
-    /// How the hits are written
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: HitFormat,
-    /// Writes to a file, which must not exist, instead of stdout
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) acting: Acting,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Field {
-    /// What was stored with the vector
-    Contents,
-    /// The JSON object stored with the vector
-    Metadata,
-    /// The vector itself
-    Vector,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum HitFormat {
-    /// Text for people
-    #[default]
-    #[value(alias = "text")]
-    Table,
-    /// One line of JSON a query
-    Json,
-    /// An npy file of ids
-    IdsNpy,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = help::ITEMS)]
 pub(crate) struct Items {
     /// The name of the index
@@ -252,24 +204,6 @@ pub(crate) struct Items {
     /// The ids
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
-    /// How the answer is written
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) acting: Acting,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = help::LIST)]
-pub(crate) struct List {
-    /// The name of the index
-    pub(crate) name: String,
-    /// How many ids; all if left out
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: Option<u64>,
-    /// Where to go on: the cursor that came with the last page
-    #[arg(long, value_name = "HEX")]
-    pub(crate) cursor: Option<Cursor>,
     /// How the answer is written
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Format,

@@ -30,6 +30,7 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::Get(args) => items::get(&caller, &args),
         Command::Delete(args) => items::delete(&caller, &args),
         Command::List(args) => items::list(&caller, &args),
+        Command::Count(args) => items::count(&caller, &args),
         Command::Stats(args) => stats(&caller, &args),
         Command::Verify(args) => verify(&caller, &args),
         Command::History(args) => history::run(&caller, &args),
@@ -51,6 +52,7 @@ fn create(caller: &Caller, args: &Create) -> Result<()> {
     }
     let key = caller.source()?.index_key()?;
     let config = IndexConfig::new(args.metric).precision(args.precision);
+    let config = args.attributes.add_to(config);
     let config = match args.dimension {
         Some(dimension) => config.dimension(dimension),
         None => config,

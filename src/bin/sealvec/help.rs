@@ -49,6 +49,7 @@ product.
 Examples:
   sealvec --db db --key-file index.key query notes --vectors q.npy --top-k 3 --output json
   sealvec --db db --key-file index.key query notes --like doc-7 --include contents
+  sealvec --db db --key-file index.key query notes --like doc-7 --where '{\"lang\":\"en\"}'
   sealvec --db db --key-file index.key query notes --vectors q.npy --output ids-npy --out hits.npy";
 
 pub(crate) const GRANT: &str = "\
@@ -73,7 +74,7 @@ Example:
 pub(crate) const ITEMS: &str = "\
 An id that is not there is part of the answer, and no failure.
 
-Examples, the second with an id that begins with \"-\":
+Examples, the last with an id that begins with \"-\":
   sealvec --db db --key-file index.key get notes doc-7 doc-8 --output json
   sealvec --db db --key-file index.key get notes -- -7";
 
@@ -86,8 +87,9 @@ the index has changed since, nothing is deleted and the exit code is 5. Deleting
 json has what became of each id under \"outcomes\": deleted, deleted_corrupt (it was damaged),
 missing, condition_failed, or remaining (over the limit). It is empty for who may not read.
 
-Examples, the second with an id that begins with \"-\":
+Examples, the last with an id that begins with \"-\":
   sealvec --db db --key-file index.key delete notes doc-7 doc-8 --dry-run --output json
+  sealvec --db db --key-file index.key delete notes --where '{\"year\":{\"$lt\":2015}}' --dry-run
   sealvec --db db --key-file index.key delete notes --missing error -- -7";
 
 pub(crate) const LIST: &str = "\
@@ -95,7 +97,13 @@ With --limit, the cursor of the next page comes on stderr (table) or as \"next\"
 
 Examples:
   sealvec --db db --key-file index.key list notes
-  sealvec --db db --key-file index.key list notes --limit 100 --output json";
+  sealvec --db db --key-file index.key list notes --limit 100 --output json
+  sealvec --db db --key-file index.key list notes --where '{\"lang\":\"en\"}' --order-by year:desc";
+
+pub(crate) const COUNT: &str = "\
+Examples:
+  sealvec --db db --key-file index.key count notes
+  sealvec --db db --key-file index.key count notes --where '{\"lang\":\"en\"}' --output json";
 
 pub(crate) const BENCH: &str = "\
 Makes a database under a key that is thrown away, stores the vectors without contents or metadata,

@@ -1,10 +1,12 @@
-//! Items by id: get, delete and list.
+//! Items by id or filter: get, delete, list and count.
 
 use std::io::{self, Write};
 
-use sealvec::{DeleteOptions, DeleteReport, Fetched, Include, Missing, Selector, Trace};
+use sealvec::{
+    Cursor, DeleteOptions, DeleteReport, Fetched, Filter, Include, Index, Missing, Selector, Trace,
+};
 
-use crate::args::{Absent, Delete, Items, List};
+use crate::args::{Absent, Count, Delete, Items, List};
 use crate::failure::Result;
 use crate::output::{
     Format, Object, Output, array, contents, metadata, print_line, print_pairs, quote, short,
@@ -75,7 +77,11 @@ pub(crate) fn delete(caller: &Caller, args: &Delete) -> Result<()> {
         options = options.trace(Trace::from_traceparent(header));
     }
     let Writing { db, index } = caller.writing(&args.name)?;
-    let report = index.delete_with(Selector::ids(&args.ids), &options)?;
+    let selector = match &args.only.filter {
+        Some(filter) => Selector::filter(filter),
+        None => Selector::ids(&args.ids),
+    };
+    let report = index.delete_with(selector, &options)?;
     db.close()?;
     match args.output {
         Format::Json => print_line(&report_json(&report)),
@@ -111,6 +117,48 @@ fn report_json(report: &DeleteReport) -> String {
         .end()
 }
 
+pub(crate) fn count(caller: &Caller, args: &Count) -> Result<()> {
+    let index = caller.reading(&args.name)?;
+    let count = match &args.only.filter {
+        Some(filter) => index.count_where(filter)?,
+        None => index.count()?,
+    };
+    match args.output {
+        Format::Json => print_line(
+            &Object::new()
+                .field("count", count.value)
+                .text("version_token", &count.version.to_string())
+                .end(),
+        ),
+        Format::Table => print_line(&count.value.to_string()),
+    }
+}
+
+/// One page of ids: of all, or of what the filter selects, in its order.
+fn page(
+    index: &Index<'_>,
+    args: &List,
+    limit: usize,
+    cursor: Option<Cursor>,
+) -> Result<(Vec<String>, Option<Cursor>)> {
+    if args.only.filter.is_none() && args.order_by.is_none() {
+        let page = index.list_ids(limit, cursor.as_ref())?.value;
+        return Ok((page.ids, page.next));
+    }
+    let everything = Filter::everything();
+    let query = index.query_metadata(args.only.filter.as_ref().unwrap_or(&everything)).limit(limit);
+    let query = match &args.order_by {
+        Some((path, order)) => query.order_by(path, *order),
+        None => query,
+    };
+    let query = match cursor {
+        Some(cursor) => query.cursor(cursor),
+        None => query,
+    };
+    let page = query.run()?.value;
+    Ok((page.items.into_iter().map(|item| item.id).collect(), page.next))
+}
+
 /// Prints the ids page by page, so that memory does not grow with the index.
 pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
     let index = caller.reading(&args.name)?;
@@ -124,9 +172,9 @@ pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
     let mut comma = "";
     while left > 0 {
         let limit = usize::try_from(left.min(PAGE)).unwrap_or(1);
-        let page = index.list_ids(limit, cursor.as_ref())?.value;
-        left = left.saturating_sub(page.ids.len() as u64);
-        for id in &page.ids {
+        let (ids, next) = page(&index, args, limit, cursor)?;
+        left = left.saturating_sub(ids.len() as u64);
+        for id in &ids {
             if json {
                 write!(out, "{comma}{}", quote(id))?;
                 comma = ",";
@@ -134,7 +182,7 @@ pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
                 writeln!(out, "{id}")?;
             }
         }
-        cursor = page.next;
+        cursor = next;
         if cursor.is_none() {
             break;
         }

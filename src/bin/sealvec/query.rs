@@ -56,6 +56,10 @@ pub(crate) fn run(caller: &Caller, args: &Query) -> Result<()> {
         let search = index.query_batch(queries).top_k(top_k).include(include);
         let search = search.effort(args.effort);
         let search = if args.exact { search.exact() } else { search };
+        let search = match &args.only.filter {
+            Some(filter) => search.filter(filter.clone()),
+            None => search,
+        };
         for hits in search.run()? {
             match args.output {
                 HitFormat::Json => json(&mut out, number, &hits, &args.include)?,

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use sealvec::IfMatch;
 
 use super::Acting;
+use super::select::Where;
 use crate::help;
 use crate::output::Format;
 
@@ -13,8 +14,10 @@ pub(crate) struct Delete {
     /// The name of the index
     pub(crate) name: String,
     /// The ids
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required_unless_present = "filter", conflicts_with = "filter")]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) only: Where,
     /// Deletes only if the index is as it was under this ETag; * is any
     #[arg(long, value_name = "ETAG")]
     pub(crate) if_match: Option<IfMatch>,
