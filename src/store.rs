@@ -9,6 +9,7 @@
 
 pub(crate) mod key;
 pub(crate) mod memory;
+pub(crate) mod names;
 pub(crate) mod owed;
 pub(crate) mod record;
 #[cfg(feature = "rocksdb")]
