@@ -288,7 +288,8 @@ impl Index<'_> {
         body(&*view, &key)
     }
 
-    fn open<K: Capability>(&self, view: &View<'_>) -> Result<K> {
+    /// Opens the index for the caller of this handle.
+    pub(crate) fn open<K: Capability>(&self, view: &View<'_>) -> Result<K> {
         let Self { shared, id, name, seen, .. } = self;
         K::open(view, &shared.trust, *id, name, self.key(), seen.as_ref())
     }

@@ -15,6 +15,7 @@ mod history;
 mod nodes;
 mod records;
 mod tables;
+mod whole;
 mod wraps;
 
 use std::ops::ControlFlow;

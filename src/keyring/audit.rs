@@ -95,7 +95,7 @@ impl Session {
             &self.prk
         } else if self.is_root() {
             let Some(user) = user else { return Err(damaged) };
-            others = Prk::new(&self.roster_entry(snapshot, user)?.prk);
+            others = Prk::new(&self.sound_roster_entry(snapshot, user)?.prk);
             &others
         } else {
             return Ok(false);
@@ -120,7 +120,7 @@ impl Session {
     }
 
     /// Opens a user's roster record, as the root; it must lead to where the table says.
-    pub(crate) fn roster_entry(
+    pub(crate) fn sound_roster_entry(
         &self,
         snapshot: &dyn Snapshot,
         user: UserId,

@@ -124,11 +124,6 @@ pub(crate) fn wrap(index: IndexId, locator: Locator, right: Right) -> Vec<u8> {
     key(index, Kind::Wrap, &[&locator.0, &[right.byte()]])
 }
 
-/// What every wrap's key starts with.
-pub(crate) fn wraps(index: IndexId) -> Vec<u8> {
-    key(index, Kind::Wrap, &[])
-}
-
 pub(crate) fn roster(index: IndexId, place: &[u8; 16]) -> Vec<u8> {
     key(index, Kind::Roster, &[place])
 }
@@ -181,7 +176,7 @@ pub(crate) fn sequence_of(commit_key: &[u8]) -> Option<u64> {
 }
 
 /// The number and the part in the key of a grant table.
-pub(crate) fn table_of(table_key: &[u8]) -> Option<(u64, u32)> {
+pub(crate) fn table_part_of(table_key: &[u8]) -> Option<(u64, u32)> {
     node_of(table_key).map(|(number, part)| (number.0, part))
 }
 
@@ -303,7 +298,7 @@ mod tests {
         assert_eq!(payload(index, Kind::Metadata, &[6; 16], 256), prefixed(0x52, &part));
         assert_eq!(pseudonym_of(&item(index, &[6; 16])), Some([6; 16]));
         assert_eq!(sequence_of(&commit(index, 258)), Some(258));
-        assert_eq!(table_of(&table(index, 258, 3)), Some((258, 3)));
+        assert_eq!(table_part_of(&table(index, 258, 3)), Some((258, 3)));
         let value = payload(index, Kind::Vector, &[6; 16], 256);
         assert_eq!(payload_of(&value), Some(([6; 16], 256)));
         for cut in 0..value.len() {

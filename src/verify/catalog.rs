@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
             return self.commit(key::sequence_of(found), value, tally);
         }
         if is(Kind::Table) {
-            self.table_part(key::table_of(found), value, tally)?;
+            self.table_part(key::table_part_of(found), value, tally)?;
         } else if is(Kind::Wrap) {
             self.wrap(found, &value, tally)?;
         } else if is(Kind::Roster) {
@@ -271,7 +271,7 @@ impl<'a> Reading<'a> {
         match self.roster.remove(found) {
             None => tally.fault(Fault::Roster, None),
             Some(user) => {
-                let entry = self.run.key.roster_entry(self.run.snapshot, user);
+                let entry = self.run.key.sound_roster_entry(self.run.snapshot, user);
                 tally.note(entry, Fault::Roster, None)?;
             }
         }

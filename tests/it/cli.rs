@@ -7,6 +7,7 @@ mod access;
 mod answers;
 mod bench;
 mod delete;
+mod freshness;
 mod import;
 
 use std::fs;

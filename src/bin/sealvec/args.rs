@@ -5,6 +5,7 @@
 //! for the holder of the index key, who has no user id.
 
 mod delete;
+mod seen;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sealvec::{Cursor, Metric, Permissions, Precision, UserId};
 
 pub(crate) use delete::{Absent, Delete};
+pub(crate) use seen::Seen;
 
 use crate::help;
 use crate::output::Format;
@@ -51,6 +53,8 @@ pub(crate) struct Global {
     /// Memory for cached (encrypted) blocks, such as 256M
     #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
     pub(crate) block_cache: Option<usize>,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 #[derive(Debug, Args)]
@@ -81,7 +85,7 @@ pub(crate) enum Command {
     List(List),
     /// Shows what an index is and how much it holds
     Stats(Stats),
-    /// Checks the search tree of an index against its items
+    /// Checks everything that is stored of an index
     Verify(Verify),
     /// Shows who changed how much, and when; no ids, no contents
     History(History),
