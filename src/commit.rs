@@ -44,8 +44,7 @@ pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
 pub(crate) const SET_FORMAT: u8 = 1;
 
-const SET: Format =
-    Format { what: "set-hash record", version: SET_FORMAT, fault: Fault::SetHash };
+const SET: Format = Format { what: "set-hash record", version: SET_FORMAT, fault: Fault::SetHash };
 
 const SHAPE: Shape = Shape {
     format: Format { what: "commit", version: FORMAT, fault: Fault::Commit },

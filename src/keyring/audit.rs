@@ -73,10 +73,11 @@ impl Session {
             let rights = principal.permissions;
             let wraps = [(Right::Read, rights.read()), (Right::Write, rights.write())];
             let (user, locator) = (principal.user, principal.locator);
-            wraps
-                .into_iter()
-                .filter(|(_, granted)| *granted)
-                .map(move |(right, _)| Listed { user, locator, right })
+            wraps.into_iter().filter(|(_, granted)| *granted).map(move |(right, _)| Listed {
+                user,
+                locator,
+                right,
+            })
         })
     }
 
@@ -105,7 +106,8 @@ impl Session {
         let sound = opened.permissions == principal.permissions
             && opened.grant == principal.grant
             && same(&opened.secrets, &self.secrets)
-            && writer.is_none_or(|pair| pair.is_whole() && principal.writer == Some(*pair.public()));
+            && writer
+                .is_none_or(|pair| pair.is_whole() && principal.writer == Some(*pair.public()));
         if sound { Ok(true) } else { Err(damaged) }
     }
 

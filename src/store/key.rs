@@ -124,6 +124,11 @@ pub(crate) fn wrap(index: IndexId, locator: Locator, right: Right) -> Vec<u8> {
     key(index, Kind::Wrap, &[&locator.0, &[right.byte()]])
 }
 
+/// What every wrap's key starts with.
+pub(crate) fn wraps(index: IndexId) -> Vec<u8> {
+    key(index, Kind::Wrap, &[])
+}
+
 pub(crate) fn roster(index: IndexId, place: &[u8; 16]) -> Vec<u8> {
     key(index, Kind::Roster, &[place])
 }

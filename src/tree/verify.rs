@@ -102,7 +102,8 @@ fn each(backing: &dyn Backing, ids: &[NodeId]) -> Vec<Result<Option<Node>>> {
     match backing.nodes(ids) {
         Ok(nodes) => nodes.into_iter().map(Ok).collect(),
         Err(_) => {
-            let one = |id: &NodeId| backing.nodes(&[*id]).map(|one| one.into_iter().next().flatten());
+            let one =
+                |id: &NodeId| backing.nodes(&[*id]).map(|one| one.into_iter().next().flatten());
             ids.iter().map(one).collect()
         }
     }

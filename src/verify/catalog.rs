@@ -16,10 +16,10 @@ use crate::commit::{self, Head};
 use crate::crypto::kdf;
 use crate::error::{Error, Fault, Result};
 use crate::keyring::{Link, Listed, SignedTable};
+use crate::store::Family;
 use crate::store::key::{self, Kind};
 use crate::store::names::encode_name;
 use crate::store::owed::Owed;
-use crate::store::Family;
 
 /// Records that are read together.
 const PAGE: usize = 512;
@@ -126,12 +126,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Checks a record; of a commit, all but its signature.
-    fn record(
-        &mut self,
-        found: &[u8],
-        value: Vec<u8>,
-        tally: &mut Tally,
-    ) -> Result<Option<Link>> {
+    fn record(&mut self, found: &[u8], value: Vec<u8>, tally: &mut Tally) -> Result<Option<Link>> {
         let kind = found.get(16).copied().unwrap_or(0);
         let alone = found.len() == 17;
         let is = |known: Kind| known as u8 == kind;

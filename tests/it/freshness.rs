@@ -52,8 +52,6 @@ impl Story {
         let caller = root(ROOT);
         index.with_key(&caller).grant(user_id(1), &user_key(1), Permissions::READ).unwrap();
         db.close().unwrap();
-        drop(index);
-        drop(db);
         let early = go_on(&path, 40);
         copy_directory(&path, &directory.path().join("copy"));
         let seen = go_on(&path, 20);

@@ -73,7 +73,8 @@ fn pairs(report: &VerifyReport, version: String) -> Vec<(&'static str, String)> 
         ("sound", if report.is_sound() { "yes" } else { "no" }.to_owned()),
         ("opened", scope.to_owned()),
     ];
-    pairs.extend(report.faults.iter().map(|(fault, times)| ("fault", format!("{times} x {fault}"))));
+    pairs
+        .extend(report.faults.iter().map(|(fault, times)| ("fault", format!("{times} x {fault}"))));
     pairs.extend([
         ("items", report.items.to_string()),
         ("payload values", report.payload_values.to_string()),

@@ -380,18 +380,18 @@ fn commits_and_tables(world: &World, reader: &Session, cases: &mut Cases<'_>) {
     let signature = own.sign(Signed::Commit, &next.encode()).unwrap();
     let value = commit::seal_raw(&next, &signature, secret, &salt());
     let place = key::commit(world.index, next.sequence);
-    cases.case("a commit too many", vec![Change::Put(Family::Catalog, place.clone(), value.clone())]);
+    cases.case(
+        "a commit too many",
+        vec![Change::Put(Family::Catalog, place.clone(), value.clone())],
+    );
     let ahead = commit::head_value(next.sequence);
     let mut forged = vec![Change::Put(Family::Catalog, place, value)];
     forged.push(Change::Put(Family::Catalog, key::head(world.index), ahead));
     cases.case("a commit of hers", forged);
     for back in 1..4 {
         let stop = head.sequence - back;
-        let mut cut = vec![Change::Put(
-            Family::Catalog,
-            key::head(world.index),
-            commit::head_value(stop),
-        )];
+        let mut cut =
+            vec![Change::Put(Family::Catalog, key::head(world.index), commit::head_value(stop))];
         cases.case("the head put back", cut.clone());
         let later = stop + 1..=head.sequence;
         cut.extend(later.map(|n| Change::Delete(Family::Catalog, key::commit(world.index, n))));

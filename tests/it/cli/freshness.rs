@@ -50,9 +50,10 @@ fn every_command_refuses_an_older_index_and_another_history() {
         }
         let before = cli.state();
         for command in COMMANDS {
-            for line in
-                [format!("--min-version {seen} {command}"), format!("{command} --min-version {seen}")]
-            {
+            for line in [
+                format!("--min-version {seen} {command}"),
+                format!("{command} --min-version {seen}"),
+            ] {
                 let said = cli.owner(&line).fails(7);
                 assert!(said.contains(words), "{state}, {command}: {said}");
             }
