@@ -36,6 +36,8 @@ pub(crate) mod words;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use edits::reseal;
 pub(crate) use edits::{Edits, rebuild};
 pub(crate) use select::{Selected, resolve, select};
 pub(crate) use verify::check;

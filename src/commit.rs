@@ -44,6 +44,8 @@ pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
 pub(crate) const SET_FORMAT: u8 = 1;
 
+const SET: Format = Format { what: "set-hash record", version: SET_FORMAT, fault: Fault::SetHash };
+
 const SHAPE: Shape = Shape {
     format: Format { what: "commit", version: FORMAT, fault: Fault::Commit },
     kind: Kind::Commit,
@@ -253,7 +255,8 @@ pub(crate) fn read_range(
     sequences.zip(stored).map(|(sequence, stored)| open(secrets, index, sequence, stored)).collect()
 }
 
-fn open(
+/// Opens a stored commit that has this sequence.
+pub(crate) fn open(
     secrets: &Epochs,
     index: IndexId,
     sequence: u64,
@@ -304,6 +307,12 @@ pub(crate) fn set_value(set: &SetHash) -> Vec<u8> {
     let mut out = Writer::with_capacity(1 + sethash::STATE);
     out.u8(SET_FORMAT).bytes(&set.to_bytes());
     out.finish()
+}
+
+/// The digest of the set hash in a stored set-hash record, if it is one.
+pub(crate) fn set_digest(stored: &[u8]) -> Option<[u8; 32]> {
+    let set = SET.read(stored, |reader| SetHash::from_bytes(reader.rest())).ok()?;
+    Some(set.digest())
 }
 
 /// The stored bytes of the head record.
@@ -375,7 +384,7 @@ impl Changes {
 
 /// The families whose records the set hash covers. Payload is covered by the hashes in item
 /// records; the catalog by its signatures.
-const fn signed(family: Family) -> bool {
+pub(crate) const fn signed(family: Family) -> bool {
     matches!(family, Family::Items | Family::Nodes | Family::Attributes)
 }
 
@@ -394,8 +403,6 @@ impl Draft {
 
     /// Begins on top of `head`, with its set-hash state.
     pub(crate) fn begin(snapshot: &dyn Snapshot, head: &Head) -> Result<Self> {
-        const SET: Format =
-            Format { what: "set-hash record", version: SET_FORMAT, fault: Fault::SetHash };
         let stored = snapshot.get(Family::Catalog, &key::set_hash(head.commit.index))?;
         let damaged = Error::Integrity(Fault::SetHash);
         let stored = stored.ok_or_else(|| damaged.clone())?;

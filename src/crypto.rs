@@ -35,7 +35,7 @@ use std::ops::Deref;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
-use crate::id::{IndexId, UserId, decode_hex};
+use crate::id::{IndexId, UserId, VersionToken, decode_hex};
 
 /// 32 secret bytes: a read secret, a name secret, a seed or a PRK.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -151,7 +151,10 @@ caller_key!(UserKey, "a user key");
 /// # drop(user); Ok(())
 /// # }
 /// ```
-pub struct KeyContext(Caller);
+pub struct KeyContext {
+    caller: Caller,
+    at_least: Option<VersionToken>,
+}
 
 enum Caller {
     Root(IndexKey),
@@ -162,18 +165,52 @@ impl KeyContext {
     /// The holder of the index key.
     #[must_use]
     pub const fn root(key: IndexKey) -> Self {
-        Self(Caller::Root(key))
+        Self { caller: Caller::Root(key), at_least: None }
     }
 
     /// A user to whom the holder of the index key granted rights.
     #[must_use]
     pub const fn user(id: UserId, key: UserKey) -> Self {
-        Self(Caller::User(id, key))
+        Self { caller: Caller::User(id, key), at_least: None }
+    }
+
+    /// The same caller, who has seen this commit of the index: every call it is passed to is
+    /// refused if the index is older or has another history, and so are
+    /// [`load_index`](crate::Database::load_index) and
+    /// [`delete_index`](crate::Database::delete_index). A handle has the same:
+    /// [`Index::at_least`](crate::Index::at_least).
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let (db, restored) = (Database::in_memory()?, Database::in_memory()?);
+    /// # let bytes = [7; 32];
+    /// # for db in [&db, &restored] {
+    /// #     db.create_index("notes", &IndexKey::from_bytes(&bytes)?, IndexConfig::new(Metric::Cosine))?;
+    /// # }
+    /// let key = IndexKey::from_bytes(&bytes)?;
+    /// let seen = db.load_index("notes", KeyContext::root(key))?.describe()?.version;
+    ///
+    /// let caller = KeyContext::root(IndexKey::from_bytes(&bytes)?).at_least(seen);
+    /// assert!(db.open_index("notes")?.with_key(&caller).count().is_ok());
+    /// # assert!(restored.open_index("notes")?.with_key(&caller).count().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn at_least(mut self, seen: VersionToken) -> Self {
+        self.at_least = Some(seen);
+        self
+    }
+
+    /// The commit that the caller has seen.
+    pub(crate) const fn seen(&self) -> Option<&VersionToken> {
+        self.at_least.as_ref()
     }
 
     /// The user id; `None` for the root.
     pub(crate) const fn user_id(&self) -> Option<UserId> {
-        match &self.0 {
+        match &self.caller {
             Caller::Root(_) => None,
             Caller::User(id, _) => Some(*id),
         }
@@ -181,7 +218,7 @@ impl KeyContext {
 
     /// Whether the caller's own key has the same bytes.
     pub(crate) fn is_same_key(&self, other: &UserKey) -> bool {
-        let own = match &self.0 {
+        let own = match &self.caller {
             Caller::Root(key) => key.expose(),
             Caller::User(_, key) => key.expose(),
         };
@@ -190,7 +227,7 @@ impl KeyContext {
 
     /// The pseudorandom key of this caller in one index.
     pub(crate) fn prk(&self, index: IndexId) -> Secret {
-        match &self.0 {
+        match &self.caller {
             Caller::Root(key) => kdf::root_prk(index, key),
             Caller::User(id, key) => kdf::user_prk(index, *id, key),
         }

@@ -23,6 +23,7 @@ use crate::index::{Index, name_fault};
 use crate::keyring::{self, AnyKey, Capability, RootKey, View};
 use crate::purge::{self, PurgeReceipt, checkpoints, keeper};
 use crate::store::memory::Memory;
+use crate::store::names::{decode_name, encode_name};
 use crate::store::owed::{Debt, Owed, Parts};
 #[cfg(feature = "rocksdb")]
 use crate::store::rocksdb::{Access, RocksDb};
@@ -30,8 +31,6 @@ use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Sn
 
 /// The version of the database as a whole, and of its database record.
 pub(crate) const FORMAT: u8 = 4;
-/// The version of name records.
-pub(crate) const NAME_FORMAT: u8 = 1;
 
 const MAGIC: &[u8; 7] = b"sealvec";
 
@@ -188,12 +187,13 @@ impl Database {
     /// The key stays in memory for as long as the handle or a clone of it lives.
     ///
     /// # Errors
-    /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::Integrity`]; [`Error::Stale`].
+    /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::Integrity`]; [`Error::Stale`]; those
+    /// of [`KeyContext::at_least`].
     pub fn load_index(&self, name: &str, caller: KeyContext) -> Result<Index<'static>> {
         let engine = self.shared.engine()?;
         let snapshot = View::take(&*engine, &self.shared.trust);
         let id = self.find(&*snapshot, name)?;
-        AnyKey::open(&snapshot, &self.shared.trust, id, name, Some(&caller))?;
+        AnyKey::open(&snapshot, &self.shared.trust, id, name, Some(&caller), None)?;
         Ok(Index::new(Arc::clone(&self.shared), id, name, Some(caller)))
     }
 
@@ -229,8 +229,14 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Integrity`] if an index the caller has a right in is damaged, or a name record is;
+    /// [`Error::InvalidArgument`] if the caller has a version token, which is of one index;
     /// [`Error::Io`].
     pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
+        if caller.seen().is_some() {
+            return Err(Error::invalid(
+                "a version token is of one index; list the indexes without one",
+            ));
+        }
         let engine = self.shared.engine()?;
         let snapshot = View::take(&*engine, &self.shared.trust);
         let mut found = Vec::new();
@@ -275,7 +281,7 @@ impl Database {
         let lock = self.shared.write_lock(id);
         let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = View::take(&*engine, &self.shared.trust);
-        let root = RootKey::open(&snapshot, &self.shared.trust, id, name, Some(caller))?;
+        let root = RootKey::open(&snapshot, &self.shared.trust, id, name, Some(caller), None)?;
         let sequence = root.head.commit.sequence;
         drop(snapshot);
         let mut batch = Batch::default();
@@ -434,18 +440,6 @@ fn check_name(name: &str) -> Result<()> {
         None => Ok(()),
         Some(fault) => Err(Error::invalid(format!("the index name {fault}"))),
     }
-}
-
-pub(crate) fn encode_name(id: IndexId) -> Vec<u8> {
-    let mut record = Writer::with_capacity(17);
-    record.u8(NAME_FORMAT).bytes(&id.0);
-    record.finish()
-}
-
-fn decode_name(record: &[u8]) -> Result<IndexId> {
-    const NAME: Format =
-        Format { what: "name record", version: NAME_FORMAT, fault: Fault::Catalog };
-    NAME.read(record, Reader::array).map(IndexId)
 }
 
 pub(crate) fn encode_record(db_salt: &[u8; 32]) -> Vec<u8> {

@@ -28,6 +28,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`Conflict`](Error::Conflict) | `conflict` | 409 | yes |
 /// | [`PreconditionFailed`](Error::PreconditionFailed) | `precondition_failed` | 412 | no |
 /// | [`Stale`](Error::Stale) | `stale` | 412 | no |
+/// | [`Forked`](Error::Forked) | `forked` | 412 | no |
+/// | [`VersionFolded`](Error::VersionFolded) | `version_folded` | 412 | no |
 /// | [`TooLarge`](Error::TooLarge) | `too_large` | 413 | no |
 /// | [`Integrity`](Error::Integrity) | `integrity` | 500 | no |
 /// | [`UnsupportedFormat`](Error::UnsupportedFormat) | `unsupported_format` | 500 | no |
@@ -79,9 +81,24 @@ pub enum Error {
     /// The call names more than one call may. Nothing was written.
     #[error("{0}")]
     TooLarge(String),
-    /// The index on disk is older than one this process has already seen: it was rolled back.
+    /// The index on disk is older than the version token of the call, or than a state this process
+    /// has already seen: it was rolled back.
     #[error("the index is older than a state already seen; it was rolled back or restored")]
     Stale,
+    /// The commit that the version token of the call names is not in the history of this index:
+    /// commits were taken away and others made in their place.
+    #[error(
+        "the history of the index does not contain the commit of the version token; it was rolled \
+         back or restored, and then written to"
+    )]
+    Forked,
+    /// The commit that the version token of the call names is older than the history the index
+    /// keeps, so nothing shows whether it was part of it.
+    #[error(
+        "the commit of the version token is older than the history this index keeps; take the \
+         token of a later answer that you trust"
+    )]
+    VersionFolded,
     /// Stored data is damaged, forged, moved or missing.
     #[error("integrity check failed: {0}")]
     Integrity(Fault),
@@ -136,6 +153,8 @@ impl Error {
             Self::PreconditionFailed(_) => "precondition_failed",
             Self::TooLarge(_) => "too_large",
             Self::Stale => "stale",
+            Self::Forked => "forked",
+            Self::VersionFolded => "version_folded",
             Self::Integrity(_) => "integrity",
             Self::UnsupportedFormat { .. } => "unsupported_format",
             Self::Io(_) => "io",
@@ -159,7 +178,7 @@ impl Error {
             Self::PermissionDenied { .. } | Self::ReadOnly => 403,
             Self::DatabaseNotFound(_) | Self::IndexNotFound | Self::ItemNotFound => 404,
             Self::AlreadyExists | Self::Conflict => 409,
-            Self::PreconditionFailed(_) | Self::Stale => 412,
+            Self::PreconditionFailed(_) | Self::Stale | Self::Forked | Self::VersionFolded => 412,
             Self::TooLarge(_) => 413,
             Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
             Self::PurgeIncomplete(_) | Self::Busy | Self::Closed => 503,
@@ -242,7 +261,7 @@ impl fmt::Display for Needs {
 }
 
 /// What kind of stored thing failed its check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// A commit, its signature, its place in the chain, or the fold of the commits before those
@@ -264,10 +283,37 @@ pub enum Fault {
     Attribute,
     /// The state of the set hash does not match the signed commit.
     SetHash,
-    /// The database record or a name record.
+    /// The signed counts are not those of what is stored.
+    Counts,
+    /// The database record, a name record, or a record of the catalog that is of no kind.
     Catalog,
     /// A file of the storage engine does not match its own checksums.
     Storage,
+}
+
+impl Fault {
+    /// A stable, machine-readable name for the class.
+    ///
+    /// ```
+    /// assert_eq!(sealvec::Fault::ItemRecord.as_str(), "item_record");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::GrantTable => "grant_table",
+            Self::Wrap => "wrap",
+            Self::Roster => "roster",
+            Self::ItemRecord => "item_record",
+            Self::Node => "node",
+            Self::Payload => "payload",
+            Self::Attribute => "attribute",
+            Self::SetHash => "set_hash",
+            Self::Counts => "counts",
+            Self::Catalog => "catalog",
+            Self::Storage => "storage",
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -282,6 +328,7 @@ impl fmt::Display for Fault {
             Self::Payload => "a sealed value is damaged, moved or missing",
             Self::Attribute => "a block of the attribute index is damaged, moved or missing",
             Self::SetHash => "the set-hash state does not match the signed commit",
+            Self::Counts => "the signed counts are not those of what is stored",
             Self::Catalog => "a catalog record is damaged",
             Self::Storage => "a file of the storage engine is damaged or missing",
         })

@@ -283,6 +283,40 @@ impl fmt::Display for VersionToken {
     }
 }
 
+impl FromStr for VersionToken {
+    type Err = Error;
+
+    /// Parses what [`Display`](fmt::Display) writes, and nothing else.
+    ///
+    /// ```
+    /// use sealvec::VersionToken;
+    /// let text = format!("1f.{}.2.1", "ab".repeat(32));
+    /// let token: VersionToken = text.parse()?;
+    /// assert_eq!((token.sequence, token.table, token.durable), (31, 2, true));
+    /// assert_eq!(token.to_string(), text);
+    /// # Ok::<(), sealvec::Error>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self> {
+        let parse = || {
+            let mut fields = text.split('.');
+            let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
+            let sequence = number()?;
+            let hash = decode_hex(fields.next()?)?;
+            let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
+            let (table, durable) = (number()?, number()?);
+            let token = Self { sequence, hash, table, durable: durable == 1 };
+            // One text per token: no sign, no leading zero, no capital.
+            (sequence > 0 && token.to_string() == text).then_some(token)
+        };
+        parse().ok_or_else(|| {
+            Error::invalid(
+                "a version token is written as it was given: four fields of lower-case hexadecimal, \
+                 separated by dots",
+            )
+        })
+    }
+}
+
 impl VersionToken {
     const fn commit(&self) -> (u64, &[u8; 32], u64) {
         (self.sequence, &self.hash, self.table)
@@ -376,6 +410,31 @@ mod tests {
         }
         for (state, id) in [(0, [1; 16]), (1, [0; 16]), (2, [1; 16]), (3, [0; 16])] {
             assert_eq!(Trace::from_parts(state, id), None);
+        }
+    }
+
+    #[test]
+    fn a_version_token_has_one_text() {
+        let token = VersionToken { sequence: 0x1f, hash: [0xa5; 32], table: 0x2a, durable: false };
+        let text = token.to_string();
+        let parsed: VersionToken = text.parse().unwrap();
+        assert_eq!((parsed, parsed.durable), (token, false));
+        let hash = "a5".repeat(32);
+        for bad in [
+            String::new(),
+            format!("1f.{hash}.2a"),
+            format!("1f.{hash}.2a.0.0"),
+            format!("1F.{hash}.2a.0"),
+            format!("01f.{hash}.2a.0"),
+            format!("+1f.{hash}.2a.0"),
+            format!("0.{hash}.2a.0"),
+            format!("1f.{}.2a.0", hash.to_uppercase()),
+            format!("1f.{hash}.2a.2"),
+            format!("1f.{}.2a.1", &hash[2..]),
+            format!("10000000000000000.{hash}.2a.1"),
+            format!(" 1f.{hash}.2a.1"),
+        ] {
+            assert!(bad.parse::<VersionToken>().is_err(), "{bad}");
         }
     }
 

@@ -84,6 +84,7 @@ pub struct Index<'k> {
     key: Key<'k>,
     durability: Durability,
     trace: Trace,
+    seen: Option<VersionToken>,
 }
 
 #[derive(Clone)]
@@ -102,7 +103,7 @@ impl Index<'static> {
     ) -> Self {
         let durability = shared.options.durability;
         let key = key.map_or(Key::None, |key| Key::Bound(Arc::new(key)));
-        Self { shared, id, name: name.into(), key, durability, trace: Trace::None }
+        Self { shared, id, name: name.into(), key, durability, trace: Trace::None, seen: None }
     }
 }
 
@@ -120,7 +121,47 @@ impl Index<'_> {
             key: Key::Passed(key),
             durability: self.durability,
             trace: self.trace,
+            seen: self.seen,
         }
+    }
+
+    /// The same handle for a caller who has seen this commit: every call through it, writes
+    /// included, is refused unless the index has this commit in its history.
+    ///
+    /// Answers and reports carry the token of the commit they were given from. Who keeps the latest
+    /// one outside the database notices that the files were put back to an earlier state, even if
+    /// others have written since. A token of a buffered commit counts only after
+    /// [`flush`](crate::Database::flush): a power cut may take the commit away.
+    ///
+    /// The first time that a process sees the token, it walks from the head back to the token's
+    /// commit, 3 us a commit; what it has walked it remembers.
+    ///
+    /// # Errors
+    /// Of the calls through it: [`Stale`](crate::Error::Stale) if the index is older;
+    /// [`Forked`](crate::Error::Forked) if it has another commit in the place of this one;
+    /// [`VersionFolded`](crate::Error::VersionFolded) if its history does not reach back so far;
+    /// [`Integrity`](crate::Error::Integrity) if a commit in between is damaged.
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, Item, KeyContext, Metric};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let mut seen = index.upsert(&[Item::new("a", [1.0, 0.0])])?.version;
+    /// // ... kept elsewhere, and some time later:
+    /// assert_eq!(*index.at_least(seen).count()?, 1);
+    /// seen.hash[0] ^= 1;
+    /// assert_eq!(index.at_least(seen).count().unwrap_err().code(), "forked");
+    /// seen.sequence += 1;
+    /// assert_eq!(index.at_least(seen).count().unwrap_err().code(), "stale");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn at_least(&self, seen: VersionToken) -> Self {
+        Self { seen: Some(seen), ..self.clone() }
     }
 
     /// The same handle with another answer to when writes return.
@@ -243,8 +284,14 @@ impl Index<'_> {
     ) -> Result<T> {
         let engine = self.shared.engine()?;
         let view = View::take(&*engine, &self.shared.trust);
-        let key = K::open(&view, &self.shared.trust, self.id, &self.name, self.key())?;
+        let key = self.open(&view)?;
         body(&*view, &key)
+    }
+
+    /// Opens the index for the caller of this handle.
+    pub(crate) fn open<K: Capability>(&self, view: &View<'_>) -> Result<K> {
+        let Self { shared, id, name, seen, .. } = self;
+        K::open(view, &shared.trust, *id, name, self.key(), seen.as_ref())
     }
 
     /// Runs `body` under the write lock with the write right, and commits what it returns.
@@ -278,21 +325,19 @@ impl Index<'_> {
         body: impl FnOnce(&dyn Snapshot, &K, Limits) -> Result<Outcome<T>>,
     ) -> Result<Committed<T>> {
         let engine = self.shared.engine()?;
-        let open =
-            |view: &View<'_>| K::open(view, &self.shared.trust, self.id, &self.name, self.key());
         let lock = self.shared.write_lock(self.id);
         let _held = match lock.try_lock() {
             Ok(held) => held,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 // Who may not write does not queue with those who may.
-                drop(open(&View::take(&*engine, &self.shared.trust))?);
+                drop(self.open::<K>(&View::take(&*engine, &self.shared.trust))?);
                 lock.lock().unwrap_or_else(PoisonError::into_inner)
             }
         };
         // What counts is read under the lock: no revocation can come between it and the commit.
         let view = View::take(&*engine, &self.shared.trust);
-        let key = open(&view)?;
+        let key: K = self.open(&view)?;
         let (draft, mut commit, value) = match body(&*view, &key, engine.limits())? {
             Outcome::Nothing(value) => return Ok(self.committed(value, &key.head, false)),
             Outcome::Changed(draft, commit, value) => (draft, commit, value),

@@ -12,6 +12,8 @@
 //!    seen before the call.
 //! 6. The table lists the wrap: locator, rights and grant number (`WrongKey`).
 //! 7. The listed rights are enough (`PermissionDenied`).
+//! 8. The index is not older than the commit that the caller has seen, and has it in its history
+//!    (`Stale`, `Forked`, `VersionFolded`: `freshness`).
 //!
 //! Steps 4 and 5 are skipped for a head that this process has verified under the same root key.
 //! So a self-made or restored wrap is useless, and so is a commit by a reader, by a writer whose
@@ -23,7 +25,9 @@
 //! Cost: about 6 us and five reads when the head is known; when it is not, two verifications
 //! (95 us), one more read and two short scans.
 
+mod audit;
 mod chain;
+mod freshness;
 mod renew;
 pub(crate) mod roster;
 pub(crate) mod table;
@@ -34,6 +38,7 @@ mod attacks;
 
 use std::ops::{ControlFlow, Deref};
 
+pub(crate) use audit::{Listed, SignedTable};
 pub(crate) use chain::{Chain, Link};
 
 use crate::commit::fold::fold_oldest;
@@ -44,7 +49,7 @@ use crate::crypto::kdf::{Locator, Names, Prk, ReadSecret, Signed};
 use crate::crypto::sign::{self, KeyPair};
 use crate::crypto::wrap::{self, Opened, Right};
 use crate::error::{Error, Fault, Needs, Result};
-use crate::id::{IndexId, Permissions, UserId};
+use crate::id::{IndexId, Permissions, UserId, VersionToken};
 use crate::store::record::Epochs;
 use crate::store::{Batch, Engine, Family, Snapshot, key};
 use table::Table;
@@ -107,13 +112,15 @@ impl Session {
 
 /// What an operation may do; there is no way to one but [`open`](Self::open).
 pub(crate) trait Capability: Deref<Target = Session> + Sized {
-    /// Opens the index for this caller; see the module's list of checks.
+    /// Opens the index for this caller, who has seen the commit `seen` of it besides what the
+    /// caller's key says; see the module's list of checks.
     fn open(
         view: &View<'_>,
         trust: &Trust,
         index: IndexId,
         name: &str,
         caller: Option<&KeyContext>,
+        seen: Option<&VersionToken>,
     ) -> Result<Self>;
 }
 
@@ -142,8 +149,13 @@ macro_rules! capability {
                 index: IndexId,
                 name: &str,
                 caller: Option<&KeyContext>,
+                seen: Option<&VersionToken>,
             ) -> Result<Self> {
-                open(view, trust, index, Some(name), caller, $needs).map(Self)
+                let session = open(view, trust, index, Some(name), caller, $needs)?;
+                for seen in caller.and_then(KeyContext::seen).into_iter().chain(seen) {
+                    freshness::check(&**view, trust, &session, seen)?;
+                }
+                Ok(Self(session))
             }
         }
 

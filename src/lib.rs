@@ -112,4 +112,4 @@ pub use query::{
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};
-pub use verify::TreeReport;
+pub use verify::{Finding, TreeReport, VerifyProgress, VerifyReport};

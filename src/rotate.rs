@@ -16,7 +16,7 @@ use crate::commit::{self, Draft, Operation};
 use crate::crypto::IndexKey;
 use crate::error::Result;
 use crate::index::Index;
-use crate::keyring::{Capability, RootKey, Signs, View};
+use crate::keyring::{RootKey, Signs, View};
 use crate::purge;
 use crate::store::Durability;
 use crate::store::owed::Parts;
@@ -30,7 +30,7 @@ impl Index<'_> {
         let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         // Step 1.
         let view = View::take(&*engine, &shared.trust);
-        let old = RootKey::open(&view, &shared.trust, self.id(), self.name(), self.key())?;
+        let old: RootKey = self.open(&view)?;
         let mut draft = Draft::begin(&*view, &old.head)?;
         let mut next = old.head.next(Operation::RotateIndexKey, commit::now())?;
         next.trace = self.trace();

@@ -9,6 +9,7 @@
 
 pub(crate) mod key;
 pub(crate) mod memory;
+pub(crate) mod names;
 pub(crate) mod owed;
 pub(crate) mod record;
 #[cfg(feature = "rocksdb")]
@@ -76,6 +77,7 @@ pub(crate) struct Batch {
 
 /// One change of a batch.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Change {
     Put(Family, Vec<u8>, Vec<u8>),
     Delete(Family, Vec<u8>),

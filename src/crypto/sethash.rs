@@ -21,6 +21,12 @@ const LANES: usize = STATE / 2;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SetHash([u16; LANES]);
 
+impl Default for SetHash {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl SetHash {
     /// The hash of the empty set.
     pub(crate) const fn empty() -> Self {

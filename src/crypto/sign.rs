@@ -48,6 +48,12 @@ impl KeyPair {
         &self.public
     }
 
+    /// Whether the public key is that of the seed: about 19 us.
+    pub(crate) fn is_whole(&self) -> bool {
+        let public = SigningKey::from_bytes(self.seed.expose()).verifying_key().to_bytes();
+        public == self.public
+    }
+
     pub(super) const fn seed(&self) -> &Secret {
         &self.seed
     }

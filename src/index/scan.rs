@@ -49,6 +49,13 @@ impl Span {
     }
 }
 
+impl Span {
+    /// The first bytes of the pseudonyms in it.
+    pub(crate) const fn bytes(self) -> (u8, u8) {
+        (self.first, self.last)
+    }
+}
+
 /// One item of a scan, decrypted.
 pub(crate) struct Scanned<'a> {
     pub(crate) pseudonym: Pseudonym,

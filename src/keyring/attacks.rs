@@ -10,10 +10,12 @@
 
 mod commits;
 mod folds;
+mod freshness;
 mod history;
 mod nodes;
 mod records;
 mod tables;
+mod whole;
 mod wraps;
 
 use std::ops::ControlFlow;
@@ -244,11 +246,15 @@ impl World {
 fn calls(db: &Database, who: Who) -> Vec<(&'static str, Result<()>)> {
     let caller = who.context();
     let unbound = db.open_index(NAME).unwrap();
-    let index = unbound.with_key(&caller);
+    let mut outcomes = vec![("load", db.load_index(NAME, who.context()).map(drop))];
+    outcomes.append(&mut calls_on(&unbound.with_key(&caller)));
+    outcomes
+}
+
+fn calls_on(index: &Index<'_>) -> Vec<(&'static str, Result<()>)> {
     let item = Item::new("d", [4.0, 0.0]);
     let mut outcomes = vec![
         ("describe", index.describe().map(drop)),
-        ("load", db.load_index(NAME, who.context()).map(drop)),
         ("count", index.count().map(drop)),
         ("get", index.get(&["a"], Include::ALL).map(drop)),
         ("query", index.query(&[0.0, 0.0]).run().map(drop)),

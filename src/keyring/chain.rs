@@ -34,11 +34,15 @@ pub(crate) struct Chain<'a> {
 
 /// A commit in its place, and the key that must have signed it.
 pub(crate) struct Link {
-    commit: Unverified,
-    signer: PublicKey,
+    pub(super) commit: Unverified,
+    pub(super) signer: PublicKey,
 }
 
 impl Link {
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.commit.head.commit.sequence
+    }
+
     /// The commit, if its signature holds.
     pub(crate) fn verify(self) -> Result<Head> {
         let Unverified { head, body, signature } = self.commit;

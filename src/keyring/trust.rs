@@ -7,11 +7,13 @@
 //! - The highest grant table seen per (index, root verify key): a lower one later is a rollback.
 //!   Later means in a snapshot taken later: a call that began before a grant by another thread
 //!   reads the table before it, and rightly so. Hence the [`Moment`].
+//! - Hashes of commits behind a head per (index, root verify key); see `freshness`.
 //! - The highest commit per index that was written without waiting for the disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::freshness::{Place, Span};
 use crate::commit::{Commit, Head};
 use crate::crypto::sign::PublicKey;
 use crate::id::IndexId;
@@ -27,6 +29,7 @@ pub(crate) struct Trust(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     verified: HashMap<(IndexId, PublicKey), Verified>,
+    spans: HashMap<(IndexId, PublicKey), Span>,
     buffered: HashMap<IndexId, Buffered>,
     /// Grows whenever a highest table does.
     clock: u64,
@@ -106,10 +109,36 @@ impl Trust {
         }
     }
 
+    /// The hash of the commit with this sequence, if it is known and behind this head.
+    pub(super) fn behind(
+        &self,
+        index: IndexId,
+        root: &PublicKey,
+        head: Place,
+        sequence: u64,
+    ) -> Option<[u8; 32]> {
+        self.memory().spans.get(&(index, *root))?.behind(head, sequence)
+    }
+
+    /// What is known of the commits behind the latest head that was walked back from.
+    pub(super) fn span(&self, index: IndexId, root: &PublicKey) -> Span {
+        self.memory().spans.get(&(index, *root)).cloned().unwrap_or_default()
+    }
+
+    /// Remembers a span, unless one of a later head is remembered.
+    pub(super) fn keep_span(&self, index: IndexId, root: &PublicKey, span: Span) {
+        let mut memory = self.memory();
+        let known = memory.spans.entry((index, *root)).or_default();
+        if span.last().map(|last| last.0) >= known.last().map(|last| last.0) {
+            *known = span;
+        }
+    }
+
     /// Forgets an index that was deleted.
     pub(crate) fn forget(&self, index: IndexId) {
         let mut memory = self.memory();
         memory.verified.retain(|(known, _), _| *known != index);
+        memory.spans.retain(|(known, _), _| *known != index);
         memory.buffered.remove(&index);
     }
 

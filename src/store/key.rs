@@ -175,9 +175,30 @@ pub(crate) fn node_of(node_key: &[u8]) -> Option<(NodeId, u32)> {
     Some((NodeId(u64::from_be_bytes(*node)), u32::from_be_bytes(part.try_into().ok()?)))
 }
 
+/// The number in the key of a commit.
+pub(crate) fn sequence_of(commit_key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(commit_key.get(17..)?.try_into().ok()?))
+}
+
+/// The number and the part in the key of a grant table.
+pub(crate) fn table_part_of(table_key: &[u8]) -> Option<(u64, u32)> {
+    node_of(table_key).map(|(number, part)| (number.0, part))
+}
+
+/// The pseudonym and the part in the key of a payload value.
+pub(crate) fn payload_of(payload_key: &[u8]) -> Option<(Pseudonym, u32)> {
+    let (pseudonym, part) = payload_key.get(17..)?.split_first_chunk()?;
+    Some((*pseudonym, u32::from_be_bytes(part.try_into().ok()?)))
+}
+
 /// `field` is one of the three payload kinds.
 pub(crate) fn payload(index: IndexId, field: Kind, pseudonym: &Pseudonym, part: u32) -> Vec<u8> {
     key(index, field, &[pseudonym, &part.to_be_bytes()])
+}
+
+/// What every key of a field starts with.
+pub(crate) fn payloads_of(index: IndexId, field: Kind) -> Vec<u8> {
+    key(index, field, &[])
 }
 
 /// What every key of a field of an item starts with.
@@ -281,6 +302,13 @@ mod tests {
         assert_eq!(payload(index, Kind::Contents, &[6; 16], 256), prefixed(0x51, &part));
         assert_eq!(payload(index, Kind::Metadata, &[6; 16], 256), prefixed(0x52, &part));
         assert_eq!(pseudonym_of(&item(index, &[6; 16])), Some([6; 16]));
+        assert_eq!(sequence_of(&commit(index, 258)), Some(258));
+        assert_eq!(table_part_of(&table(index, 258, 3)), Some((258, 3)));
+        let value = payload(index, Kind::Vector, &[6; 16], 256);
+        assert_eq!(payload_of(&value), Some(([6; 16], 256)));
+        for cut in 0..value.len() {
+            assert_eq!(payload_of(&value[..cut]), None);
+        }
     }
 
     #[test]

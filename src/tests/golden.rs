@@ -434,7 +434,7 @@ fn put_plain_records(lines: &mut Lines, inputs: &Inputs) {
     lines.put("head.key", key::head(inputs.index));
     lines.put("head.record", commit::head_value(258));
     lines.put("name.key", key::name(&kdf::name_place(&ramp(0x05), INDEX_NAME)));
-    lines.put("name.record", database::encode_name(inputs.index));
+    lines.put("name.record", crate::store::names::encode_name(inputs.index));
     lines.put("database.key", key::database());
     lines.put("database.record", database::encode_record(&ramp(0x05)));
     lines.section(

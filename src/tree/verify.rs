@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use super::node::{Copy, Node, Row};
 use super::plan::reach;
 use super::{Backing, Space, damaged};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::NodeId;
 use crate::vector::scalar::Rounded;
 
@@ -44,14 +44,22 @@ struct Expected {
     radius: f32,
 }
 
-/// Walks the tree; `rows` is called with each leaf and its rows.
+/// Walks the tree; `rows` is called with each leaf and its rows. What is wrong with a node goes to
+/// `wrong`: it may end the walk, or leave out what is below the node.
 pub(crate) fn walk(
     backing: &dyn Backing,
     space: &Space,
     mut rows: impl FnMut(NodeId, &[Row]) -> Result<()>,
+    mut wrong: impl FnMut(NodeId, Error) -> Result<()>,
 ) -> Result<Census> {
     let mut census = Census::default();
-    let root = backing.nodes(&[NodeId::ROOT])?.into_iter().next().flatten();
+    let root = match backing.nodes(&[NodeId::ROOT]) {
+        Ok(found) => found.into_iter().next().flatten(),
+        Err(error) => {
+            wrong(NodeId::ROOT, error)?;
+            return Ok(census);
+        }
+    };
     let Some(root) = root else { return Ok(census) };
     let zero = Rounded::round(&vec![0.0; space.padded()]);
     let height = root.level();
@@ -64,25 +72,41 @@ pub(crate) fn walk(
         let mut below = Vec::new();
         for run in level.chunks(RUN) {
             let ids: Vec<NodeId> = run.iter().map(|expected| expected.id).collect();
-            for (expected, node) in run.iter().zip(backing.nodes(&ids)?) {
-                let node = node.ok_or_else(damaged)?;
-                let agrees = seen.insert(expected.id)
-                    && node.parent() == expected.parent
-                    && node.level() == expected.level
-                    && *node.centroid() == expected.centroid
-                    && reach(&node) <= expected.radius * ROUNDING;
-                if !agrees {
-                    return Err(damaged());
-                }
-                check(&node, expected.id, space, &mut census, &mut below)?;
-                if let Node::Leaf(leaf) = &node {
-                    rows(expected.id, &leaf.rows)?;
-                }
+            for (expected, node) in run.iter().zip(each(backing, &ids)) {
+                let visited = node.and_then(|node| {
+                    let node = node.ok_or_else(damaged)?;
+                    let agrees = seen.insert(expected.id)
+                        && node.parent() == expected.parent
+                        && node.level() == expected.level
+                        && *node.centroid() == expected.centroid
+                        && reach(&node) <= expected.radius * ROUNDING;
+                    if !agrees {
+                        return Err(damaged());
+                    }
+                    check(&node, expected.id, space, &mut census, &mut below)?;
+                    match &node {
+                        Node::Leaf(leaf) => rows(expected.id, &leaf.rows),
+                        Node::Branch(_) => Ok(()),
+                    }
+                });
+                visited.or_else(|error| wrong(expected.id, error))?;
             }
         }
         level = below;
     }
     Ok(census)
+}
+
+/// Reads nodes together, or one by one if one of them fails.
+fn each(backing: &dyn Backing, ids: &[NodeId]) -> Vec<Result<Option<Node>>> {
+    match backing.nodes(ids) {
+        Ok(nodes) => nodes.into_iter().map(Ok).collect(),
+        Err(_) => {
+            let one =
+                |id: &NodeId| backing.nodes(&[*id]).map(|one| one.into_iter().next().flatten());
+            ids.iter().map(one).collect()
+        }
+    }
 }
 
 fn check(

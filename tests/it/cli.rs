@@ -8,6 +8,7 @@ mod answers;
 mod bench;
 mod delete;
 mod filters;
+mod freshness;
 mod import;
 
 use std::fs;

@@ -244,6 +244,7 @@ fn nothing_that_prints_shows_a_canary() {
     printed.add("Hit", &hits[0]);
     printed.add("QueryStats", &index.query(&VECTOR).run_with_stats().unwrap().1);
     printed.add("TreeReport", &index.verify_tree().unwrap());
+    printed.add("VerifyReport", &index.verify(|_| ControlFlow::Continue(())).unwrap());
     printed.add("Answer", &hits);
     let found = index.get(&[ID, "CANARY-missing"], Include::ALL).unwrap();
     printed.add("Fetched", &found);

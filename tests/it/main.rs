@@ -19,6 +19,7 @@ mod delete;
 mod delete_kill;
 mod delete_races;
 mod filters;
+mod freshness;
 mod full_disk;
 mod golden_database;
 mod handles;

@@ -63,6 +63,7 @@ enum Operation {
     History,
     ForEachCommit,
     VerifyTree,
+    Verify,
     Check,
     Upsert,
     BulkUpsert,
@@ -84,7 +85,7 @@ enum Operation {
     RotateIndexKey,
 }
 
-const OPERATIONS: [Operation; 31] = [
+const OPERATIONS: [Operation; 32] = [
     Operation::Describe,
     Operation::Count,
     Operation::CountWhere,
@@ -97,6 +98,7 @@ const OPERATIONS: [Operation; 31] = [
     Operation::History,
     Operation::ForEachCommit,
     Operation::VerifyTree,
+    Operation::Verify,
     Operation::Check,
     Operation::Upsert,
     Operation::BulkUpsert,
@@ -136,7 +138,8 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::ForEach
         | Operation::History
         | Operation::ForEachCommit
-        | Operation::VerifyTree => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
+        | Operation::VerifyTree
+        | Operation::Verify => [Ok, Ok, Ok, NO_READ, WrongKey, MissingKey],
         Operation::Check
         | Operation::Upsert
         | Operation::BulkUpsert
@@ -307,6 +310,7 @@ fn run(
             index.for_each_commit(.., |_| ControlFlow::Continue(())).map(drop)
         }
         Operation::VerifyTree => index.verify_tree().map(drop),
+        Operation::Verify => index.verify(|_| ControlFlow::Continue(())).map(drop),
         Operation::Check => index.check(&[Item::new("c", vector)]),
         Operation::Upsert => index.upsert(&[Item::new("c", vector)]).map(drop),
         Operation::BulkUpsert => bulk(index, [Item::new("c", vector)]),

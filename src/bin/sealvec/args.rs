@@ -6,6 +6,7 @@
 
 mod delete;
 mod query;
+mod seen;
 mod select;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use sealvec::{Metric, Permissions, Precision, UserId};
 
 pub(crate) use delete::{Absent, Delete};
 pub(crate) use query::{Field, HitFormat, List, Query};
+pub(crate) use seen::Seen;
 use select::AttributeArgs;
 pub(crate) use select::Count;
 
@@ -56,6 +58,8 @@ pub(crate) struct Global {
     /// Memory for cached (encrypted) blocks, such as 256M
     #[arg(long, value_name = "SIZE", value_parser = size, global = true)]
     pub(crate) block_cache: Option<usize>,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 #[derive(Debug, Args)]
@@ -88,7 +92,7 @@ pub(crate) enum Command {
     Count(Count),
     /// Shows what an index is and how much it holds
     Stats(Stats),
-    /// Checks the search tree of an index against its items
+    /// Checks everything that is stored of an index
     Verify(Verify),
     /// Shows who changed how much, and when; no ids, no contents
     History(History),

@@ -5,11 +5,11 @@
 
 use sealvec::{Database, IndexConfig};
 
-use crate::args::{Command, Create, Drop, Indexes, Program, Stats, Verify};
+use crate::args::{Command, Create, Drop, Indexes, Program, Stats};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Object, Output, array, print_line, print_pairs, quote};
 use crate::session::Caller;
-use crate::{bench, export, history, import, items, keys, optimize, purge, query, users};
+use crate::{bench, export, history, import, items, keys, optimize, purge, query, users, verify};
 
 /// Runs the command.
 pub(crate) fn run(program: Program) -> Result<()> {
@@ -21,6 +21,14 @@ pub(crate) fn run(program: Program) -> Result<()> {
         (before, after) => before.or(after),
     };
     let caller = Caller { global, user };
+    let opens_none = match &command {
+        Command::Keygen(_) => Some("keygen"),
+        Command::Create(_) => Some("create"),
+        Command::Indexes(_) => Some("indexes"),
+        Command::Bench(_) => Some("bench"),
+        _ => None,
+    };
+    opens_none.map_or(Ok(()), |command| caller.has_seen_nothing(command))?;
     match command {
         Command::Keygen(args) => keys::generate(&args.out),
         Command::Create(args) => create(&caller, &args),
@@ -32,7 +40,7 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::List(args) => items::list(&caller, &args),
         Command::Count(args) => items::count(&caller, &args),
         Command::Stats(args) => stats(&caller, &args),
-        Command::Verify(args) => verify(&caller, &args),
+        Command::Verify(args) => verify::run(&caller, &args),
         Command::History(args) => history::run(&caller, &args),
         Command::Optimize(args) => optimize::run(&caller, &args),
         Command::Purge(args) => purge::run(&caller, &args),
@@ -89,30 +97,6 @@ fn stats(caller: &Caller, args: &Stats) -> Result<()> {
             ("etag", found.etag.to_string()),
             ("version token", found.version.to_string()),
             ("permissions", found.permissions.to_string()),
-        ]),
-    }
-}
-
-fn verify(caller: &Caller, args: &Verify) -> Result<()> {
-    let report = caller.reading(&args.name)?.verify_tree()?.value;
-    match args.output {
-        Format::Json => print_line(
-            &Object::new()
-                .field("height", report.height)
-                .field("leaves", report.leaves)
-                .field("branches", report.branches)
-                .field("items", report.items)
-                .field("spilled", report.spilled)
-                .field("oversized", report.oversized)
-                .end(),
-        ),
-        Format::Table => print_pairs(&[
-            ("height", report.height.to_string()),
-            ("leaves", report.leaves.to_string()),
-            ("branches", report.branches.to_string()),
-            ("items", report.items.to_string()),
-            ("in two leaves", report.spilled.to_string()),
-            ("oversized", report.oversized.to_string()),
         ]),
     }
 }

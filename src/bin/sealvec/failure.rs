@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     NotFound(String),
     /// A file that would be made exists.
     Exists(String),
+    /// A full check found faults.
+    Unsound(String),
     /// The library refused or failed.
     Library(Error),
     /// The answer could not be written.
@@ -42,13 +44,14 @@ impl Failure {
             Self::Key(_) => 3,
             Self::NotFound(_) => 4,
             Self::Exists(_) => 5,
+            Self::Unsound(_) => 6,
             Self::Library(error) => match error.code() {
                 "invalid_argument" | "too_large" => 2,
                 "missing_key" | "wrong_key" | "permission_denied" => 3,
                 "database_not_found" | "index_not_found" | "item_not_found" => 4,
                 "already_exists" | "conflict" | "precondition_failed" | "busy" => 5,
                 "integrity" | "unsupported_format" => 6,
-                "stale" | "forked" => 7,
+                "stale" | "forked" | "version_folded" => 7,
                 _ => 1,
             },
         }
@@ -62,6 +65,7 @@ impl Failure {
             | Self::Key(message)
             | Self::NotFound(message)
             | Self::Exists(message)
+            | Self::Unsound(message)
             | Self::Output(message) => Some(message.clone()),
             Self::Library(error) => Some(error.to_string()),
         }
@@ -113,6 +117,8 @@ mod tests {
             (Error::PreconditionFailed(Unmet::Version { position: 0 }), 5),
             (Error::TooLarge(String::new()), 2),
             (Error::Stale, 7),
+            (Error::Forked, 7),
+            (Error::VersionFolded, 7),
             (Error::NoSpace, 1),
             (Error::Io(String::new()), 1),
         ] {

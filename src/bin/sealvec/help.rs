@@ -23,7 +23,7 @@ Exit codes:
   4  there is no such database, index or item
   5  it exists already, or the database is in use; a database has one writing process
   6  stored data is damaged, or of a format version this program does not read
-  7  the index is older than a state already seen, or has two histories";
+  7  the index is older than --min-version, has another history, or one too short to tell";
 
 pub(crate) const IMPORT: &str = "\
 The vectors are a two-dimensional little-endian float16 or float32 array in C order. The items are
@@ -122,13 +122,19 @@ Examples:
   sealvec bench --vectors v.npy --holdout 500 --metric euclidean --efforts 8,16,32 --json";
 
 pub(crate) const VERIFY: &str = "\
-Reads every node of the tree and every item record: each item must be where its record says, and
-nothing else anywhere. Contents and vectors are not read. Exit code 6 says that something is damaged.
-It needs the read right. Nodes over the default limits are counted, and no damage: a library user
-built them under other limits.
+Reads, opens and hashes everything that is stored of the index: every commit with its signature, from
+the oldest that is kept; grant tables, wraps and roster; every item with its vector, contents and
+metadata; the search tree and the attribute index against the items; and all of it against the state
+that the last commit signed. It does not stop at a fault. Exit code 0: sound; 6: the report lists what
+is not, by class. It needs the read right; with the index key, what others' wraps hold is checked too.
 
-Example:
-  sealvec --db db --key-file index.key verify notes --output json";
+An older state of the whole directory is sound: pass --min-version with the version token of an answer
+that you have seen. Nodes over the default limits are counted, and no damage: a library user built them
+under other limits.
+
+Examples:
+  sealvec --db db --key-file index.key verify notes --output json
+  sealvec --db db --key-file index.key verify notes --min-version \"$TOKEN\"";
 
 pub(crate) const HISTORY: &str = "\
 One line a commit, newest first: its number, when it was made (by the clock of who made it), what it

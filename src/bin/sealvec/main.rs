@@ -24,6 +24,7 @@ mod purge;
 mod query;
 mod session;
 mod users;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -42,7 +42,21 @@ impl Caller {
     }
 
     pub(crate) fn key(&self) -> Result<KeyContext> {
-        self.source()?.caller(self.user)
+        let key = self.source()?.caller(self.user)?;
+        Ok(match self.global.seen.min_version {
+            Some(seen) => key.at_least(seen),
+            None => key,
+        })
+    }
+
+    /// For commands that open no index.
+    pub(crate) fn has_seen_nothing(&self, command: &str) -> Result<()> {
+        match self.global.seen.min_version {
+            None => Ok(()),
+            Some(_) => Err(Failure::Usage(format!(
+                "a version token is of one index; {command} takes no --min-version"
+            ))),
+        }
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -93,7 +93,7 @@ impl World {
         crate::index::open_item(&session, &pseudonym, &stored, &mut plain).unwrap().leaves[0]
     }
 
-    fn open_node(&self, id: NodeId) -> (Node, Sealing) {
+    pub(super) fn open_node(&self, id: NodeId) -> (Node, Sealing) {
         let stored = self.store.get(Family::Nodes, &key::node(self.index, id, 0)).unwrap();
         let node = SealedNode::parse(self.index, id, &stored).unwrap();
         let cipher = node.cipher(&self.session(Reader).epochs).unwrap();

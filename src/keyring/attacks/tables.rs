@@ -31,7 +31,7 @@ fn a_call_that_began_before_a_grant_is_not_stale() {
     let world = World::new();
     let trust = Trust::default();
     let read = |view: &View<'_>| {
-        ReadKey::open(view, &trust, world.index, NAME, Some(&Reader.context()))
+        ReadKey::open(view, &trust, world.index, NAME, Some(&Reader.context()), None)
             .map(|key| key.table.number)
     };
     let early = View::take(&world.store, &trust);

@@ -3,7 +3,7 @@
 use super::Operation;
 
 /// The methods that need no key: they answer from nothing that is sealed.
-pub(super) const NEED_NO_KEY: [&str; 15] = [
+pub(super) const NEED_NO_KEY: [&str; 16] = [
     "Database::bytes_written",
     "Database::checkpoint",
     "Database::close",
@@ -15,6 +15,7 @@ pub(super) const NEED_NO_KEY: [&str; 15] = [
     "Database::open_index",
     "Database::open_read_only",
     "Database::purge_owed",
+    "Index::at_least",
     "Index::name",
     "Index::with_durability",
     "Index::with_key",
@@ -35,6 +36,7 @@ pub(super) const fn method(operation: Operation) -> &'static str {
         Operation::History => "Index::history",
         Operation::ForEachCommit => "Index::for_each_commit",
         Operation::VerifyTree => "Index::verify_tree",
+        Operation::Verify => "Index::verify",
         Operation::Check => "Index::check",
         Operation::Upsert => "Index::upsert",
         Operation::BulkUpsert => "Index::bulk_upsert",
