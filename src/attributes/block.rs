@@ -190,7 +190,9 @@ impl Block {
         let decoded = match kind {
             Kind::Directory => {
                 let places = (0..count(DIRECTORY)).map(|_| reader.array());
-                Self::Directory(places.collect::<Option<_>>()?)
+                let places = places.collect::<Option<Vec<_>>>()?;
+                places.iter().any(|place| *place != [0; 16]).then_some(())?;
+                Self::Directory(places)
             }
             Kind::Column => Self::Column(column(&mut reader)?),
             _ => Self::Posting(posting(&mut reader)?),
@@ -423,6 +425,7 @@ mod tests {
         for kind in [Kind::Posting, Kind::Directory, Kind::Column] {
             assert_eq!(Block::empty(kind).encode(0), None, "nothing is not stored");
         }
+        assert_eq!(Block::decode(Kind::Directory, 0, &[0; 8 + 64 * 16]), None, "no item");
         let block = |rest: &[u8]| [&[0; 8], rest].concat();
         let posting = |items: [u16; 5]| {
             let bytes: Vec<u8> = items.iter().flat_map(|item| item.to_be_bytes()).collect();
