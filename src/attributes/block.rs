@@ -271,7 +271,9 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
                 return None;
             }
         }
-        return (found == items).then_some(spans);
+        // The greatest are written only if one is not the least, so that a block has one encoding.
+        let differ = least != greatest;
+        return (found == items && (two == 1) == differ).then_some(spans);
     };
     let mut last = None;
     for place in 0..size {
@@ -292,7 +294,7 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
 
 /// Calls `visit` with the offset of every item of a column block that passes a comparison. What
 /// [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
-pub(super) fn passing(
+pub(crate) fn passing(
     block: u64,
     plain: &[u8],
     than: Than,

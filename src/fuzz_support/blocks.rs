@@ -1,16 +1,19 @@
 //! Blocks of the attribute index, and the small records of the catalog.
 
+use serde_json::Number;
+
 use super::Input;
-use crate::attributes::block::Block;
+use crate::attributes::block::{Block, passing};
 use crate::codec::Reader;
 use crate::commit;
+use crate::filter::{Span, Than};
 use crate::store::key::Kind;
 use crate::store::owed::{Debt, Made, Owed, Parts};
 
 pub(super) const KINDS: [Kind; 3] = [Kind::Posting, Kind::Directory, Kind::Column];
 
-/// Attribute blocks: what decodes has one encoding, and is of one block only. The first byte is the
-/// kind.
+/// Attribute blocks: what decodes has one encoding, and is of one block only; a
+/// column is compared with numbers as its spans are. The first byte is the kind.
 pub fn attributes(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (kind, plain) = (input.below(3), input.rest());
@@ -20,10 +23,27 @@ pub fn attributes(bytes: &[u8]) {
     let Some(block) = Block::decode(kind, number, plain) else { return };
     assert!(block.encode(number).as_deref() == Some(plain), "a block has one encoding");
     assert_ne!(block, Block::empty(kind));
+    if let Block::Column(spans) = &block {
+        compared(number, plain, spans);
+    }
     if let Block::Posting(bits) = block {
         let offsets: Vec<u64> = bits.iter().collect();
         assert_eq!(offsets.len() as u64, bits.len());
         assert!(offsets.is_sorted() && offsets.iter().all(|offset| bits.contains(*offset)));
+    }
+}
+
+/// The fast comparison of a column says what that of its spans says.
+fn compared(number: u64, plain: &[u8], spans: &[Option<Span>]) {
+    let [Some(three), Some(half)] = [3.0, -0.5].map(Number::from_f64) else { return };
+    for bound in [Number::from(0), Number::from(u64::MAX), three, half] {
+        for than in [Than::Gt, Than::Gte, Than::Lt, Than::Lte] {
+            let mut found = Vec::new();
+            assert!(passing(number, plain, than, &bound, &mut |offset| found.push(offset)));
+            let passes = |span: &Option<Span>| span.is_some_and(|span| span.passes(than, &bound));
+            let expected = (0u64..).zip(spans).filter(|(_, span)| passes(span));
+            assert!(expected.map(|(offset, _)| offset).eq(found));
+        }
     }
 }
 

@@ -190,15 +190,24 @@ fn attributes() -> Seeds {
     let mut places = vec![[0; 16]; 64];
     places[0] = [1; 16];
     places[63] = [2; 16];
-    let column = |items: usize| {
-        let mut spans = vec![None; 128];
-        for (item, span) in (0u8..).zip(spans.iter_mut().take(items)) {
-            *span = Some(Span { least: -0.0, greatest: f64::from(item) });
+    let column = |items: usize, two: bool| {
+        let mut spans = vec![None; 1024];
+        for (item, span) in (0u16..).zip(spans.iter_mut().take(items)) {
+            let greatest = f64::from(item);
+            *span = Some(Span { least: if two { -0.0 } else { greatest }, greatest });
         }
         (2, Block::Column(spans))
     };
-    let blocks =
-        [posting(1), posting(16), posting(65), (1, Block::Directory(places)), column(3), column(9)];
+    let blocks = [
+        posting(1),
+        posting(16),
+        posting(65),
+        (1, Block::Directory(places)),
+        column(3, true),
+        column(9, false),
+        column(300, false),
+        column(257, true),
+    ];
     let seeds = blocks.map(|(kind, block)| [vec![kind], block.encode(7).unwrap()].concat());
     numbered(&seeds)
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::fuzz_support::Input;
 use crate::index::Include;
-use crate::query::Hit;
+use crate::query::{Hit, Order};
 use crate::vector::Metric;
 
 fn done<T>(result: Result<T>) -> T {
@@ -25,7 +25,8 @@ impl World {
                 let filter = filter(input);
                 self.check_query(input, Some(&filter));
             }
-            _ => self.check_tree(),
+            19 => self.check_tree(),
+            _ => self.check_metadata(input),
         }
     }
 
@@ -78,6 +79,40 @@ impl World {
     fn check_count(&self, filter: &Filter) {
         let count = self.items.values().filter(|item| item.matches(filter)).count() as u64;
         assert_eq!(*done(self.index().count_where(filter)), count, "{filter}");
+    }
+
+    /// Pages of what a filter selects: by id, or in the order of a field; then what is compared is
+    /// which items come, each once.
+    fn check_metadata(&self, input: &mut Input<'_>) {
+        let (filter, limit) = (filter(input), 1 + usize::from(input.below(9)));
+        let order = [None, Some(Order::Ascending), Some(Order::Descending)];
+        let order = order.get(usize::from(input.below(3))).copied().flatten();
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let mut query = self.index().query_metadata(&filter).limit(limit);
+            if let Some(order) = order {
+                query = query.order_by("n", order);
+            }
+            if let Some(cursor) = cursor {
+                query = query.cursor(cursor);
+            }
+            let page = done(query.run()).value;
+            assert!(page.items.len() <= limit);
+            for item in page.items {
+                let expected = self.items.get(&item.id).expect("an item that is there");
+                assert!(item.metadata == expected.metadata && item.version == expected.version);
+                all.push(item.id);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if order.is_some() {
+            all.sort_unstable();
+        }
+        let expected = self.items.iter().filter(|(_, item)| item.matches(&filter));
+        assert!(all.iter().eq(expected.map(|(id, _)| id)), "{filter}");
     }
 
     fn check_query(&self, input: &mut Input<'_>, filter: Option<&Filter>) {

@@ -87,10 +87,12 @@ pub(super) struct World {
     etag: ETag,
     before: ETag,
     sequence: u64,
+    /// Which index key it has.
+    key: u8,
 }
 
-fn key() -> IndexKey {
-    IndexKey::from_bytes(&[7; 32]).expect("32 bytes")
+fn key(number: u8) -> IndexKey {
+    IndexKey::from_bytes(&[number; 32]).expect("32 bytes")
 }
 
 fn options() -> Options {
@@ -172,8 +174,8 @@ impl World {
         };
         let memory = Arc::new(Memory::new(Limits { value: VALUE }));
         let db = done(Database::with_test_engine(Box::new(Kept(Arc::clone(&memory))), options()));
-        done(db.create_index(NAME, &key(), config));
-        let index = done(db.load_index(NAME, KeyContext::root(key())));
+        done(db.create_index(NAME, &key(1), config));
+        let index = done(db.load_index(NAME, KeyContext::root(key(1))));
         let found = done(index.describe());
         Self {
             memory,
@@ -185,6 +187,7 @@ impl World {
             etag: found.etag,
             before: found.etag,
             sequence: found.version.sequence,
+            key: 1,
         }
     }
 
@@ -196,9 +199,27 @@ impl World {
         self.index = None;
         done(self.db.take().expect("it is open").close());
         let engine = Box::new(Kept(Arc::clone(&self.memory)));
-        let db = done(Database::with_test_engine(engine, options()));
-        self.index = Some(done(db.load_index(NAME, KeyContext::root(key()))));
-        self.db = Some(db);
+        self.db = Some(done(Database::with_test_engine(engine, options())));
+        self.load();
+    }
+
+    fn db(&self) -> &Database {
+        self.db.as_ref().expect("it is open")
+    }
+
+    fn load(&mut self) {
+        let caller = KeyContext::root(key(self.key));
+        self.index = Some(done(self.db().load_index(NAME, caller)));
+    }
+
+    /// Puts the index under another key; the old one is none from then on.
+    fn rotate(&mut self) {
+        let old = KeyContext::root(key(self.key));
+        self.key = self.key % 9 + 1;
+        done(self.db().rotate_index_key(NAME, &old, &key(self.key)));
+        let refused = self.db().load_index(NAME, old).map(drop);
+        assert_eq!(refused, Err(Error::WrongKey));
+        self.load();
     }
 
     /// Few values, so that distances tie.
@@ -213,7 +234,7 @@ impl World {
     }
 
     pub(super) fn step(&mut self, input: &mut Input<'_>) {
-        let changed = match input.below(20) {
+        let changed = match input.below(22) {
             0..=2 => self.upsert(input, 4),
             3 | 4 => self.upsert(input, 24),
             5 | 6 => self.update(input),
@@ -227,6 +248,10 @@ impl World {
             13 => {
                 done(self.index().optimize(|_| ControlFlow::Continue(())));
                 self.check_tree();
+                false
+            }
+            21 => {
+                self.rotate();
                 false
             }
             other => {
