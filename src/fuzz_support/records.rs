@@ -13,7 +13,7 @@ use crate::crypto::kdf::{Locator, Prk, Purpose, Signed};
 use crate::crypto::sign::KeyPair;
 use crate::crypto::wrap::{self, Header, Right, Secrets};
 use crate::error::Fault;
-use crate::id::{ItemNumber, NodeId, Permissions, Trace, UserId};
+use crate::id::{IndexId, ItemNumber, NodeId, Permissions, Trace, UserId};
 use crate::keyring::roster;
 use crate::keyring::table::{self, Principal, Table};
 use crate::store::Engine;
@@ -22,6 +22,9 @@ use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher, Shape};
 use crate::vector::{Metric, Precision};
 
 const ID: [u8; 16] = [4; 16];
+/// Where plaintexts of the fuzzer's are sealed. Never where the genuine value is: a fuzzer that
+/// watches comparisons learns what was sealed there, and it would open.
+const OTHER: [u8; 16] = [44; 16];
 const VERSION: u64 = 9;
 
 pub(super) fn sample_item() -> ItemRecord {
@@ -41,19 +44,24 @@ pub(super) fn sample_item() -> ItemRecord {
 }
 
 /// The stored value of an item record with this plaintext.
-pub(super) fn sealed_item(plain: &[u8]) -> Vec<u8> {
+fn sealed_item_at(id: [u8; 16], plain: &[u8]) -> Vec<u8> {
     let secrets = secrets();
     let secret = secrets.get(EPOCH).expect("the current epoch");
-    ITEM.seal(secret, &ITEM.place(INDEX, EPOCH, ID, VERSION), &SALT, plain)
+    ITEM.seal(secret, &ITEM.place(INDEX, EPOCH, id, VERSION), &SALT, plain)
+}
+
+/// The genuine item record.
+pub(super) fn sealed_item() -> Vec<u8> {
+    sealed_item_at(ID, &sample_item().encode())
 }
 
 /// Item records: a changed record is refused, a sealed one comes back, and what decodes has one
 /// encoding.
 pub fn item(bytes: &[u8]) {
     let (secrets, mut plain) = (secrets(), Vec::new());
-    let mut open = |stored: &[u8]| ITEM.open_into(&secrets, INDEX, ID, stored, &mut plain).is_ok();
-    only_genuine(bytes, &sealed_item(&sample_item().encode()), &mut open);
-    assert!(open(&sealed_item(bytes)));
+    let mut open = |id, stored: &[u8]| ITEM.open_into(&secrets, INDEX, id, stored, &mut plain);
+    only_genuine(bytes, &sealed_item(), |stored| open(ID, stored).is_ok());
+    assert_eq!(open(OTHER, &sealed_item_at(OTHER, bytes)), Ok(VERSION));
     assert_eq!(plain, bytes);
     let Some(record) = ItemRecord::decode(bytes) else { return };
     assert!(record.encode() == bytes, "an item record has one encoding");
@@ -114,15 +122,15 @@ pub fn payload(bytes: &[u8]) {
     assert_eq!(open(field, &values).is_some(), values == sealed);
 }
 
-fn header(right: Right) -> Header {
+fn header(right: Right, locator: [u8; 16]) -> Header {
     let permissions = Permissions::READ_WRITE;
-    Header { index: INDEX, locator: Locator([8; 16]), right, permissions, grant: 7 }
+    Header { index: INDEX, locator: Locator(locator), right, permissions, grant: 7 }
 }
 
-/// A genuine wrap, and the same with another plaintext, if there is one.
+/// The genuine wrap, or one with this plaintext, which is in another place.
 pub(super) fn sealed_wrap(right: Right, plain: Option<&[u8]>) -> Vec<u8> {
     let prk = Prk::new(&Secret::new([6; 32]));
-    let header = header(right);
+    let header = header(right, if plain.is_some() { OTHER } else { ID });
     let Some(plain) = plain else {
         let secrets = Secrets {
             epochs: vec![(2, Secret::new([2; 32])), (1, Secret::new([1; 32]))],
@@ -150,15 +158,14 @@ pub(super) fn sealed_wrap(right: Right, plain: Option<&[u8]>) -> Vec<u8> {
 pub fn wrap(bytes: &[u8]) {
     let prk = Prk::new(&Secret::new([6; 32]));
     for right in [Right::Read, Right::Write] {
-        let header = header(right);
-        let open = |stored: &[u8]| wrap::open(&prk, INDEX, header.locator, right, stored);
-        only_genuine(bytes, &sealed_wrap(right, None), |stored| open(stored).is_ok());
+        let open = |id, stored: &[u8]| wrap::open(&prk, INDEX, Locator(id), right, stored);
+        only_genuine(bytes, &sealed_wrap(right, None), |stored| open(ID, stored).is_ok());
         let stored = sealed_wrap(right, Some(bytes));
-        let Ok(opened) = open(&stored) else { continue };
+        let Ok(opened) = open(OTHER, &stored) else { continue };
         assert!((1..=4).contains(&opened.secrets.epochs.len()));
         assert_eq!(opened.writer.is_some(), right == Right::Write);
         let writer = opened.writer.as_ref();
-        let again = wrap::seal_salted(&prk, &header, &opened.secrets, writer, &SALT);
+        let again = wrap::seal_salted(&prk, &header(right, OTHER), &opened.secrets, writer, &SALT);
         assert!(again == stored, "a wrap has one encoding");
         // The public key may be no point; then there is no signature.
         let _ = writer.and_then(|writer| writer.sign(Signed::Commit, bytes));
@@ -221,27 +228,34 @@ pub(super) fn sample_fold() -> Fold {
 }
 
 /// The stored value of a commit whose body and signature are these bytes.
-pub(super) fn sealed_commit(plain: &[u8]) -> Vec<u8> {
+fn sealed_commit_of(index: IndexId, plain: &[u8]) -> Vec<u8> {
     let secrets = secrets();
     let secret = secrets.get(EPOCH).expect("the current epoch");
-    let place = COMMIT.place(INDEX, EPOCH, key::number_id(SEQUENCE), SEQUENCE);
+    let place = COMMIT.place(index, EPOCH, key::number_id(SEQUENCE), SEQUENCE);
     COMMIT.seal(secret, &place, &SALT, plain)
+}
+
+const GENUINE: IndexId = IndexId([99; 16]);
+
+/// The genuine commit; it is of another index than the fuzzer's plaintexts.
+pub(super) fn sealed_commit() -> Vec<u8> {
+    let commit = Commit { index: GENUINE, ..sample_commit() };
+    sealed_commit_of(GENUINE, &[&commit.encode()[..], &[17; 64]].concat())
 }
 
 /// Commits and folds: a changed one is refused, what decodes has one encoding, and the rules of the
 /// chain can be asked of any two.
 pub fn commit(bytes: &[u8]) {
     let secrets = secrets();
-    let read = |stored: &[u8]| {
-        let store = catalog(&[(key::commit(INDEX, SEQUENCE), stored.to_vec())]);
-        commit::read(&*store.snapshot(), &secrets, INDEX, SEQUENCE).ok()
+    let read = |index, stored: &[u8]| {
+        let store = catalog(&[(key::commit(index, SEQUENCE), stored.to_vec())]);
+        commit::read(&*store.snapshot(), &secrets, index, SEQUENCE).ok()
     };
-    let genuine = sealed_commit(&[&sample_commit().encode()[..], &[17; 64]].concat());
-    only_genuine(bytes, &genuine, |stored| read(stored).is_some());
+    only_genuine(bytes, &sealed_commit(), |stored| read(GENUINE, stored).is_some());
     let body = bytes.split_last_chunk::<64>().map_or(&[][..], |(body, _)| body);
     let decoded = Commit::decode(body);
     let here = |commit: &Commit| (commit.index, commit.sequence) == (INDEX, SEQUENCE);
-    let found = read(&sealed_commit(bytes));
+    let found = read(INDEX, &sealed_commit_of(INDEX, bytes));
     assert_eq!(found.is_some(), decoded.as_ref().is_some_and(here));
     if let Some(found) = found {
         assert!(found.body == body && found.head.hash == Signed::Commit.hash(body));

@@ -52,11 +52,7 @@ fn noise(seed: u8, length: usize) -> Vec<u8> {
 fn item() -> Seeds {
     let whole = sample_item();
     let bare = ItemRecord { contents: None, leaves: Vec::new(), ..sample_item() };
-    named(&[
-        ("plain", whole.encode()),
-        ("plain-bare", bare.encode()),
-        ("sealed", sealed_item(&whole.encode())),
-    ])
+    named(&[("plain", whole.encode()), ("plain-bare", bare.encode()), ("sealed", sealed_item())])
 }
 
 fn payload() -> Seeds {
@@ -94,7 +90,7 @@ fn commit() -> Seeds {
         ("body", commit.encode()),
         ("first-two", [first.encode(), second.encode()].concat()),
         ("signed", [commit.encode(), vec![17; 64]].concat()),
-        ("sealed", sealed_commit(&[commit.encode(), vec![17; 64]].concat())),
+        ("sealed", sealed_commit()),
         ("fold", sample_fold().encode()),
     ])
 }

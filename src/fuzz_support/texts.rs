@@ -96,13 +96,15 @@ pub fn identifiers(bytes: &[u8]) {
     if let Ok(user) = UserId::from_bytes(bytes) {
         assert_eq!(user.as_bytes(), bytes);
     }
-    assert_eq!(IndexKey::from_bytes(bytes).is_ok(), bytes.len() == 32);
+    let is_key = bytes.len() == 32 && bytes != [0; 32];
+    assert_eq!(IndexKey::from_bytes(bytes).is_ok(), is_key);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(etag) = text.parse::<ETag>() {
         assert_eq!(etag.to_string(), text.to_ascii_lowercase());
         assert_eq!(text.parse(), Ok(IfMatch::ETag(etag)));
         assert_eq!(format!("\"{text}\"").parse(), Ok(IfMatch::ETag(etag)));
-        assert!(IndexKey::from_hex(text).is_ok() && UserKey::from_hex(text).is_ok());
+        let is_key = etag.as_bytes() != &[0; 32];
+        assert!([IndexKey::from_hex(text).is_ok(), UserKey::from_hex(text).is_ok()] == [is_key; 2]);
     }
     let _ = text.parse::<IfMatch>();
     if let Ok(user) = text.parse::<UserId>() {
