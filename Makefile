@@ -1,7 +1,7 @@
 # The tasks of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick
+.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick fuzz
 .NOTPARALLEL:
 
 # ccache, where it is installed, comes in through PATH: its folder of compiler
@@ -56,3 +56,13 @@ bench-peers: setup ## recall and speed beside usearch and hnsw_rs, which do not 
 
 quick: ## unit tests of the in-memory engine only; needs no RocksDB
 	$(call run,cargo test --release --no-default-features --lib --locked)
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+
+fuzz: ## libFuzzer on every target, FUZZ_SECONDS (60) each; needs nightly Rust and cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=4096 || exit 1; \
+	done

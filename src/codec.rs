@@ -145,6 +145,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads a flag and a field that is zero when the flag is.
+#[expect(clippy::option_option, reason = "malformed and absent are two things")]
+pub(crate) fn optional<const N: usize>(reader: &mut Reader<'_>) -> Option<Option<[u8; N]>> {
+    let (flag, value) = (reader.u8()?, reader.array()?);
+    match flag {
+        0 => (value == [0; N]).then_some(None),
+        1 => Some(Some(value)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +174,15 @@ mod tests {
         assert_eq!(reader.array(), Some([6; 6]));
         assert_eq!(reader.u8(), None);
         assert_eq!(reader.finish(), Some(()));
+    }
+
+    #[test]
+    fn an_absent_field_is_zero() {
+        let read = |bytes| optional::<2>(&mut Reader::new(bytes));
+        assert_eq!((read(&[0, 0, 0]), read(&[1, 0, 7])), (Some(None), Some(Some([0, 7]))));
+        for bad in [&[0, 0, 1][..], &[2, 0, 0], &[1, 0]] {
+            assert_eq!(read(bad), None);
+        }
     }
 
     #[test]

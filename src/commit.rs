@@ -25,7 +25,7 @@ pub use operation::Operation;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::codec::{Format, Reader, Writer};
+use crate::codec::{Format, Reader, Writer, optional};
 use crate::crypto::kdf::{Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
 use crate::crypto::sethash::{self, Element, SetHash, ValueHash};
@@ -167,17 +167,6 @@ impl Commit {
         };
         reader.finish()?;
         Some(commit)
-    }
-}
-
-/// A flag and a field that is zero when the flag is.
-#[expect(clippy::option_option, reason = "malformed and absent are two things")]
-fn optional<const N: usize>(reader: &mut Reader<'_>) -> Option<Option<[u8; N]>> {
-    let (flag, value) = (reader.u8()?, reader.array()?);
-    match flag {
-        0 => (value == [0; N]).then_some(None),
-        1 => Some(Some(value)),
-        _ => None,
     }
 }
 

@@ -131,8 +131,8 @@ impl Database {
         Self::with_engine(Box::new(Memory::new(limits(&options))), options)
     }
 
-    /// A database on an engine that misbehaves.
-    #[cfg(test)]
+    /// A database on an engine that misbehaves, or that outlives it.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn with_test_engine(engine: Box<dyn Engine>, options: Options) -> Result<Self> {
         options.check()?;
         Self::with_engine(engine, options)

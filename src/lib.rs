@@ -71,6 +71,9 @@ mod database;
 mod delete;
 mod error;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz_support;
 mod handle;
 mod history;
 mod id;

@@ -198,7 +198,9 @@ impl Block {
         let decoded = match kind {
             Kind::Directory => {
                 let places = (0..count(DIRECTORY)).map(|_| reader.array());
-                Self::Directory(places.collect::<Option<_>>()?)
+                let places = places.collect::<Option<Vec<_>>>()?;
+                places.iter().any(|place| *place != [0; 16]).then_some(())?;
+                Self::Directory(places)
             }
             Kind::Column => Self::Column(column(&mut reader)?),
             _ => Self::Posting(posting(&mut reader)?),
@@ -277,7 +279,9 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
                 return None;
             }
         }
-        return (found == items).then_some(spans);
+        // The greatest are written only if one is not the least, so that a block has one encoding.
+        let differ = least != greatest;
+        return (found == items && (two == 1) == differ).then_some(spans);
     };
     let mut last = None;
     for place in 0..size {
@@ -298,7 +302,7 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
 
 /// Calls `visit` with eighths of a column block and bits for the items in them that pass a
 /// comparison. What [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
-pub(super) fn passing(
+pub(crate) fn passing(
     block: u64,
     plain: &[u8],
     than: Than,
@@ -435,6 +439,7 @@ mod tests {
         for kind in [Kind::Posting, Kind::Directory, Kind::Column] {
             assert_eq!(Block::empty(kind).encode(0), None, "nothing is not stored");
         }
+        assert_eq!(Block::decode(Kind::Directory, 0, &[0; 8 + 64 * 16]), None, "no item");
         let block = |rest: &[u8]| [&[0; 8], rest].concat();
         let posting = |items: [u16; 5]| {
             let bytes: Vec<u8> = items.iter().flat_map(|item| item.to_be_bytes()).collect();

@@ -117,14 +117,17 @@ impl<'a> NodeView<'a> {
         let mut reader = Reader::new(plain);
         let (level, width) = (reader.u8()?, reader.u8()?);
         let parent = NodeId(reader.u64()?);
-        let tag = reader.array()?;
+        let tag: [u8; 16] = reader.array()?;
         let span = f32::from_le_bytes(reader.array()?);
         let dimension = usize::from(reader.u16()?);
         let count = usize::try_from(reader.u32()?).ok()?;
         let firsts = usize::try_from(reader.u32()?).ok()?;
-        if firsts > if level == 0 { count } else { 0 } {
-            return None;
-        }
+        // So that a node has one encoding.
+        let sound = match level {
+            0 => firsts <= count && tag == [0; 16],
+            _ => firsts == 0 && width == BRANCH_WIDTH,
+        };
+        sound.then_some(())?;
         let scale = f32::from_le_bytes(reader.array()?);
         let centroid = CentroidView { scale, codes: reader.bytes(dimension)? };
         let four = count.checked_mul(4)?;
@@ -153,6 +156,8 @@ impl<'a> NodeView<'a> {
     }
 }
 
+/// The bits of a component of a branch's centroids.
+pub(super) const BRANCH_WIDTH: u8 = 8;
 /// The bytes before a node's centroid.
 pub(super) const HEADER: usize = 44;
 const DIMENSION: usize = 30;

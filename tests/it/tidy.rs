@@ -28,6 +28,7 @@ fn layer(module: &str) -> Option<u32> {
         "purge" => 55,
         "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
         | "rotate" | "bench_support" => 60,
+        "fuzz_support" => 65,
         "lib" => 70,
         _ => return None,
     })
@@ -188,7 +189,7 @@ fn unsafe_code_is_in_the_kernels_only() {
 #[test]
 fn no_source_is_longer_than_a_sitting_or_beyond_ascii() {
     let mut checked = 0;
-    for directory in ["src", "tests", "benches", "examples"] {
+    for directory in ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"] {
         if !root().join(directory).is_dir() {
             continue;
         }
@@ -217,7 +218,7 @@ fn documents() -> Vec<(String, String)> {
 
 /// The paths of the repository that a line names in backticks.
 fn paths_in(line: &str) -> Vec<&str> {
-    let tops = ["src/", "tests/", "docs/", "scripts/", "data/", "benches/", "examples/"];
+    let tops = ["src/", "tests/", "docs/", "scripts/", "data/", "benches/", "examples/", "fuzz/"];
     let quoted = line.split('`').skip(1).step_by(2);
     quoted
         .flat_map(str::split_whitespace)

@@ -10,6 +10,8 @@ mod bench;
 mod commands;
 mod export;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod help;
 mod history;
 mod import;

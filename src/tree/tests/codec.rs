@@ -134,6 +134,23 @@ fn counts_that_lie_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn fields_that_a_node_has_no_use_for_are_zero() {
+    for node in nodes() {
+        let (codes, rows) = node.encode().unwrap();
+        let with = |at: usize, value: u8| {
+            let mut codes = codes.clone();
+            codes[at] = value;
+            Node::decode(&codes, &rows).is_some()
+        };
+        // The width and the tag.
+        let branch = node.level() > 0;
+        assert!(with(1, codes[1]) && with(10, 0));
+        assert_eq!(with(10, 1), branch);
+        assert!(!branch || !with(1, 4));
+    }
+}
+
+#[test]
 fn what_the_format_cannot_count_is_not_encoded() {
     let centroid = Rounded::round(&vec![1.0; 65_536]);
     let node = Node::Leaf(Leaf::empty(NodeId::ROOT, centroid, WIDTHS[0]));

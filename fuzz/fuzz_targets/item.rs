@@ -1,0 +1,4 @@
+//! See `sealvec::fuzz_support::item`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sealvec::fuzz_support::item(bytes));
