@@ -10,6 +10,7 @@ use crate::attributes::check;
 use crate::error::{Error, Fault, Result};
 use crate::index::{Answer, Growth, Include, Index, Span, open_item, scan, space};
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::store::record::node_parts;
 use crate::store::{Family, Snapshot, key};
 use crate::tree::node::Row;
@@ -64,7 +65,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn verify_tree(&self) -> Result<Answer<TreeReport>> {
-        self.read(|snapshot, key| {
+        self.during(Call::VerifyTree).read(|snapshot, key| {
             let census = match space(key, self.shared(), key.dimension()) {
                 Some(space) => census(self, snapshot, key, &space)?,
                 None => Census::default(),
