@@ -1,7 +1,7 @@
 # The tasks of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick fuzz
+.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick fuzz features deny msrv sbom
 .NOTPARALLEL:
 
 # ccache, where it is installed, comes in through PATH: its folder of compiler
@@ -66,3 +66,25 @@ fuzz: ## libFuzzer on every target, FUZZ_SECONDS (60) each; needs nightly Rust a
 		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=4096 || exit 1; \
 	done
+
+FEATURE_SETS := "--no-default-features" "--no-default-features --features rocksdb" \
+	"--no-default-features --features cli" "--no-default-features --features aws-lc" \
+	"--no-default-features --features metrics" "" "--all-features"
+
+features: setup ## compile without features, with each alone, with the default and with all
+	$(call run,for set in $(FEATURE_SETS); do \
+		echo "features: $${set:-default}"; cargo check --release --locked $$set || exit 1; done)
+
+deny: ## licences, bans, sources and advisories, by cargo-deny; needs the network
+	@cargo deny --version >/dev/null 2>&1 || \
+		{ echo 'cargo-deny is missing; run: cargo install cargo-deny --locked' >&2; exit 1; }
+	$(call run,cargo deny --locked check)
+
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+msrv: ## compile the library with the oldest Rust it is declared for; needs rustup
+	$(call run,rustup toolchain install $(MSRV) --profile minimal)
+	$(call run,cargo +$(MSRV) check --release --locked --no-default-features --lib --target-dir target/msrv)
+
+sbom: ## write the bill of materials, sbom.cdx.json; needs Python 3.11
+	$(call run,python3 scripts/sbom.py)

@@ -4,7 +4,14 @@
 //! implementations of the AEAD are compared. The layer is private, so its sources are compiled into
 //! the bench, which they allow because they know nothing of storage.
 
-#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::duplicate_mod)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    clippy::duplicate_mod,
+    reason = "these are sources of the library, of which a bench uses a part"
+)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -20,6 +27,7 @@ mod src {
     pub mod crypto;
     pub mod error;
     pub mod id;
+    pub mod observe;
 }
 
 #[cfg(feature = "aws-lc")]
@@ -29,7 +37,7 @@ mod aws_lc;
 #[path = "../src/crypto/aead/rustcrypto.rs"]
 mod rustcrypto;
 
-use src::{codec, crypto, error, id};
+use src::{codec, crypto, error, id, observe};
 
 use std::hint::black_box;
 
@@ -41,6 +49,7 @@ use crypto::sign::{self, KeyPair};
 use crypto::wrap::{self, Header, Right, Secrets};
 use crypto::{IndexKey, Secret, kdf, random};
 use id::{IndexId, Permissions};
+use observe::Call;
 
 const INDEX: IndexId = IndexId([1; 16]);
 
@@ -168,5 +177,12 @@ fn commits(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seals, implementations, keys, commits);
+/// What a call pays for its span when nobody listens.
+fn spans(criterion: &mut Criterion) {
+    criterion.bench_function("observe without a subscriber", |bencher| {
+        bencher.iter(|| observe::observe(Call::Count, Some(INDEX), |_| Ok(black_box(7))));
+    });
+}
+
+criterion_group!(benches, seals, implementations, keys, commits, spans);
 criterion_main!(benches);

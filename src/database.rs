@@ -5,14 +5,13 @@
 //! stay open for the life of the process, however often indexes are opened.
 
 mod first;
+mod indexes;
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::codec::{Format, Reader, Writer};
-use crate::commit;
 use crate::config::{IndexConfig, Options};
 use crate::crypto::kdf;
 use crate::crypto::{IndexKey, KeyContext, random};
@@ -20,14 +19,13 @@ use crate::error::{Error, Fault, Result};
 use crate::handle::{self, Shared};
 use crate::id::IndexId;
 use crate::index::{Index, name_fault};
-use crate::keyring::{self, AnyKey, Capability, RootKey, View};
+use crate::observe::{Call, observe};
 use crate::purge::{self, PurgeReceipt, checkpoints, keeper};
 use crate::store::memory::Memory;
-use crate::store::names::{decode_name, encode_name};
-use crate::store::owed::{Debt, Owed, Parts};
+use crate::store::names::decode_name;
 #[cfg(feature = "rocksdb")]
 use crate::store::rocksdb::{Access, RocksDb};
-use crate::store::{Batch, Change, Durability, Engine, Expect, Family, Limits, Snapshot, key};
+use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
 pub(crate) const FORMAT: u8 = 4;
@@ -73,8 +71,12 @@ impl Database {
     /// ```
     #[cfg(feature = "rocksdb")]
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        observe(Call::Open, None, |_| Self::open_directory(path.as_ref(), options))
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn open_directory(path: &Path, options: Options) -> Result<Self> {
         options.check()?;
-        let path = path.as_ref();
         // Looks at the format before anything is written.
         match RocksDb::open(path, Access::ReadOnly, 1 << 20, limits(&options)) {
             Ok(engine) => {
@@ -97,8 +99,12 @@ impl Database {
     /// As [`open`](Self::open), but for [`Error::Busy`].
     #[cfg(feature = "rocksdb")]
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        observe(Call::OpenReadOnly, None, |_| Self::read_directory(path.as_ref(), options))
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn read_directory(path: &Path, options: Options) -> Result<Self> {
         options.check()?;
-        let path = path.as_ref();
         let engine = RocksDb::open(path, Access::ReadOnly, options.block_cache, limits(&options))?;
         let Some(db_salt) = read_record(&*engine.snapshot())? else {
             return Err(Error::DatabaseNotFound(path.display().to_string()));
@@ -164,22 +170,11 @@ impl Database {
         index_key: &IndexKey,
         config: IndexConfig,
     ) -> Result<Index<'static>> {
-        check_name(name)?;
-        config.check()?;
-        let engine = self.shared.engine()?;
-        let name_key = self.name_key(name);
-        if engine.snapshot().get(Family::Catalog, &name_key)?.is_some() {
-            return Err(Error::AlreadyExists);
-        }
-        let id = IndexId(random()?);
-        let (mut batch, sequence) = first::batch(id, name, index_key, config, engine.limits())?;
-        batch.put(Family::Catalog, name_key.clone(), encode_name(id));
-        batch.expect = Some(Expect { key: name_key, value: None });
-        match self.shared.commit(&*engine, id, sequence, batch, Durability::Synced) {
-            Err(Error::Conflict) => Err(Error::AlreadyExists),
-            other => other,
-        }?;
-        Ok(Index::new(Arc::clone(&self.shared), id, name, None))
+        observe(Call::CreateIndex, None, |seen| {
+            let index = self.create(name, index_key, config)?;
+            seen.index = Some(index.id());
+            Ok(index)
+        })
     }
 
     /// Opens an index and binds a key to the handle, after checking that the key opens it.
@@ -190,11 +185,7 @@ impl Database {
     /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::Integrity`]; [`Error::Stale`]; those
     /// of [`KeyContext::at_least`].
     pub fn load_index(&self, name: &str, caller: KeyContext) -> Result<Index<'static>> {
-        let engine = self.shared.engine()?;
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let id = self.find(&*snapshot, name)?;
-        AnyKey::open(&snapshot, &self.shared.trust, id, name, Some(&caller), None)?;
-        Ok(Index::new(Arc::clone(&self.shared), id, name, Some(caller)))
+        observe(Call::LoadIndex, None, |seen| self.load(seen, name, caller))
     }
 
     /// Opens an index without a key: the stateless form. Calls go through
@@ -217,9 +208,7 @@ impl Database {
     /// # }
     /// ```
     pub fn open_index(&self, name: &str) -> Result<Index<'static>> {
-        let engine = self.shared.engine()?;
-        let id = self.find(&*engine.snapshot(), name)?;
-        Ok(Index::new(Arc::clone(&self.shared), id, name, None))
+        observe(Call::OpenIndex, None, |seen| self.stateless(seen, name))
     }
 
     /// The names of the indexes that this caller has any right in, sorted.
@@ -232,33 +221,11 @@ impl Database {
     /// [`Error::InvalidArgument`] if the caller has a version token, which is of one index;
     /// [`Error::Io`].
     pub fn list_indexes(&self, caller: &KeyContext) -> Result<Vec<String>> {
-        if caller.seen().is_some() {
-            return Err(Error::invalid(
-                "a version token is of one index; list the indexes without one",
-            ));
-        }
-        let engine = self.shared.engine()?;
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let mut found = Vec::new();
-        let prefix = key::names();
-        snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |place, record| {
-            found.push((place.to_vec(), decode_name(record)));
-            ControlFlow::Continue(())
-        })?;
-        let mut names = Vec::new();
-        for (place, id) in found {
-            match keyring::name_of(&snapshot, &self.shared.trust, id?, caller) {
-                Ok(name) if place == self.name_key(&name) => names.push(name),
-                // The record of one name points at the index of another.
-                Ok(_) => return Err(Error::Integrity(Fault::GrantTable)),
-                Err(Error::WrongKey) => {}
-                // Names come and go with their index, so this one has lost it.
-                Err(Error::IndexNotFound) => return Err(Error::Integrity(Fault::Catalog)),
-                Err(error) => return Err(error),
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        observe(Call::ListIndexes, None, |seen| {
+            let names = self.names(caller)?;
+            seen.results = Some(names.len() as u64);
+            Ok(names)
+        })
     }
 
     /// Deletes an index with everything in it: items, wraps, roster, grant tables and commits.
@@ -276,29 +243,7 @@ impl Database {
     /// [`Error::ReadOnly`]; [`Error::Io`]; [`Error::PurgeIncomplete`] if the index is deleted, but
     /// files still hold some of its ciphertext.
     pub fn delete_index(&self, name: &str, caller: &KeyContext) -> Result<()> {
-        let engine = self.shared.engine()?;
-        let id = self.find(&*engine.snapshot(), name)?;
-        let lock = self.shared.write_lock(id);
-        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = View::take(&*engine, &self.shared.trust);
-        let root = RootKey::open(&snapshot, &self.shared.trust, id, name, Some(caller), None)?;
-        let sequence = root.head.commit.sequence;
-        drop(snapshot);
-        let mut batch = Batch::default();
-        batch.delete(Family::Catalog, self.name_key(name));
-        batch.changes.push(Change::DeletePrefix(id.0.to_vec()));
-        let mut owed = Owed::NOTHING;
-        owed.add(Parts::ALL, Debt { since: commit::now(), last: u64::MAX, at_once: true });
-        batch.put(Family::Catalog, key::purge_owed(id), owed.encode());
-        batch.expect =
-            Some(Expect { key: key::head(id), value: Some(commit::head_value(sequence)) });
-        engine.commit(batch, Durability::Synced)?;
-        self.shared.forget(id);
-        if let (Some(cache), Ok(secret)) = (&self.shared.cache, root.current_secret()) {
-            cache.forget_all(secret.fingerprint(id));
-        }
-        drop(held);
-        purge::conclude(&self.shared, id, Parts::ALL, "the index is deleted")
+        observe(Call::DeleteIndex, None, |seen| self.delete(seen, name, caller))
     }
 
     /// Gives an index another key. On return the old one opens nothing in this database; handles
@@ -335,7 +280,9 @@ impl Database {
     /// # }
     /// ```
     pub fn rotate_index_key(&self, name: &str, old: &KeyContext, new: &IndexKey) -> Result<()> {
-        self.open_index(name)?.with_key(old).rotate_to(new)
+        observe(Call::RotateIndexKey, None, |seen| {
+            self.stateless(seen, name)?.with_key(old).rotate_to(new)
+        })
     }
 
     /// Purges everything that is owed a purge now, of every index and of those that were deleted.
@@ -363,7 +310,11 @@ impl Database {
     /// # }
     /// ```
     pub fn purge_owed(&self) -> Result<Vec<PurgeReceipt>> {
-        purge::owed(&self.shared)
+        observe(Call::PurgeOwed, None, |seen| {
+            let receipts = purge::owed(&self.shared)?;
+            seen.results = Some(receipts.len() as u64);
+            Ok(receipts)
+        })
     }
 
     /// Makes every commit so far durable, whatever [`Durability`] it was made with.
@@ -371,6 +322,10 @@ impl Database {
     /// # Errors
     /// [`Error::Io`]; [`Error::NoSpace`]; [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
+        observe(Call::Flush, None, |_| self.flush_all())
+    }
+
+    fn flush_all(&self) -> Result<()> {
         let engine = self.shared.engine()?;
         let buffered = self.shared.trust.buffered();
         engine.flush()?;
@@ -388,7 +343,7 @@ impl Database {
     /// # Errors
     /// [`Error::Io`] or [`Error::NoSpace`] if not everything could be made durable.
     pub fn close(self) -> Result<()> {
-        self.shared.close()
+        observe(Call::Close, None, |_| self.shared.close())
     }
 
     /// Writes a consistent copy of the database, as of now, into a directory that must not exist.
@@ -400,7 +355,7 @@ impl Database {
     /// [`Error::InvalidArgument`] if the directory exists, its path is not UTF-8 or longer than
     /// 65,535 bytes, or the database is in memory; [`Error::Io`]; [`Error::NoSpace`].
     pub fn checkpoint(&self, directory: impl AsRef<Path>) -> Result<()> {
-        checkpoints::make(&self.shared, directory.as_ref())
+        observe(Call::Checkpoint, None, |_| checkpoints::make(&self.shared, directory.as_ref()))
     }
 
     /// For measurements: the bytes that storage has written to logs and files, those of flushes and

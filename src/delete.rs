@@ -30,6 +30,7 @@ use crate::error::{Error, Needs, Result};
 use crate::filter::Filter;
 use crate::id::{ETag, VersionToken};
 use crate::index::{Committed, Doomed, Index, Outcome as Ending, Removing};
+use crate::observe::Call;
 use crate::redact::Hidden;
 use options::{Choice, Target};
 use select::Wanted;
@@ -182,7 +183,8 @@ impl Index<'_> {
         options: &DeleteOptions,
     ) -> Result<DeleteReport> {
         let Selector(choice) = selector.into();
-        let committed = self.mutate_at(options.durability, |snapshot, key, limits| {
+        let call = self.during(Call::Delete).items(choice.given());
+        let committed = call.mutate_at(options.durability, |snapshot, key, limits| {
             let removing = Removing { index: self, snapshot, key, limits };
             self.delete_chosen(&removing, &choice, options)
         })?;

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::id::{ETag, Trace, UserId, VersionToken};
 use crate::index::{Answer, Index};
 use crate::keyring::{Chain, Link, ReadKey};
+use crate::observe::Call;
 
 /// Commits that are held at a time.
 const CHUNK: u64 = 512;
@@ -130,7 +131,7 @@ impl Index<'_> {
     /// ```
     pub fn history(&self, range: impl RangeBounds<u64>, limit: usize) -> Result<Answer<History>> {
         let (mut commits, mut next) = (Vec::new(), None);
-        let answer = self.walk(range, limit, |entry| {
+        let answer = self.walk(Call::History, range, limit, |entry| {
             if commits.len() < limit {
                 commits.push(entry);
                 ControlFlow::Continue(())
@@ -173,19 +174,20 @@ impl Index<'_> {
         range: impl RangeBounds<u64>,
         mut visit: impl FnMut(&HistoryEntry) -> ControlFlow<()>,
     ) -> Result<Answer<Option<Folded>>> {
-        self.walk(range, MAX_PAGE, |entry| visit(&entry))
+        self.walk(Call::ForEachCommit, range, MAX_PAGE, |entry| visit(&entry))
     }
 
     /// Verifies and visits; the caller stops after `wanted`, so not many more are verified.
     fn walk(
         &self,
+        call: Call,
         range: impl RangeBounds<u64>,
         wanted: usize,
         mut visit: impl FnMut(HistoryEntry) -> ControlFlow<()>,
     ) -> Result<Answer<Option<Folded>>> {
         let (low, high) = bounds(&range);
         let chunk = CHUNK.min(wanted.saturating_add(1) as u64);
-        self.read(|snapshot, key: &ReadKey| {
+        self.during(call).read(|snapshot, key: &ReadKey| {
             if !(1..=MAX_PAGE).contains(&wanted) {
                 return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {wanted}")));
             }

@@ -15,6 +15,7 @@ mod growth;
 mod item;
 mod list;
 mod matching;
+mod observed;
 mod pages;
 mod partition;
 mod recount;
@@ -51,6 +52,7 @@ use crate::error::Result;
 use crate::handle::Shared;
 use crate::id::{ETag, IndexId, Permissions, Trace, VersionToken};
 use crate::keyring::{AnyKey, Capability, ReadKey, RootKey, Signs, View, WriteKey};
+use crate::observe::Call;
 use crate::redact::Hidden;
 use crate::store::{Batch, Change, Durability, Family, Limits, Snapshot, key};
 use crate::vector::{Metric, Precision};
@@ -219,7 +221,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn describe(&self) -> Result<Description> {
-        self.inspect(|_, key: &AnyKey| {
+        self.during(Call::Describe).inspect(|_, key: &AnyKey| {
             let config = &key.table.config;
             Ok(Description {
                 name: key.table.name.clone(),
@@ -240,7 +242,7 @@ impl Index<'_> {
     /// # Errors
     /// Those of every call, and [`PermissionDenied`](crate::Error::PermissionDenied).
     pub fn count(&self) -> Result<Answer<u64>> {
-        self.read(|_, key| Ok(key.head.commit.item_count))
+        self.during(Call::Count).read(|_, key| Ok(key.head.commit.item_count))
     }
 
     pub(crate) const fn id(&self) -> IndexId {

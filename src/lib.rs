@@ -45,6 +45,8 @@
 //! - `aws-lc`: AES-256-GCM by AWS-LC in place of RustCrypto, two to four times as fast with VAES.
 //!   The same bytes are stored, so it may be turned on and off. The build needs a C compiler; on
 //!   Linux and macOS nothing else.
+//! - `metrics`: counters and histograms through the `metrics` facade. Spans for `tracing` are always
+//!   there. What they carry is in `docs/observability.md`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -79,6 +81,7 @@ mod history;
 mod id;
 mod index;
 mod keyring;
+mod observe;
 mod optimize;
 mod purge;
 mod query;
@@ -106,6 +109,8 @@ pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
     Item, Record, Update, UpsertReport, WriteReport,
 };
+#[cfg(feature = "metrics")]
+pub use observe::describe_metrics;
 pub use optimize::{OptimizeProgress, OptimizeReport};
 pub use purge::{Checkpoint, PurgeOptions, PurgeReceipt, PurgeScope};
 pub use query::{

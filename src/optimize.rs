@@ -16,6 +16,7 @@ use crate::commit::{self, Draft, Operation};
 use crate::error::Result;
 use crate::id::{ETag, NodeId, VersionToken};
 use crate::index::{Growth, Index, Outcome, space};
+use crate::observe::Call;
 use crate::tree::plan::Plan;
 
 /// How far an [`optimize`](Index::optimize) has come.
@@ -70,6 +71,18 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn optimize(
+        &self,
+        progress: impl FnMut(&OptimizeProgress) -> ControlFlow<()>,
+    ) -> Result<OptimizeReport> {
+        self.observed(Call::Optimize, |seen| {
+            let report = self.rebuild_all(progress)?;
+            seen.results = Some(report.rebuilt);
+            seen.sequence = Some(report.version.sequence);
+            Ok(report)
+        })
+    }
+
+    fn rebuild_all(
         &self,
         mut progress: impl FnMut(&OptimizeProgress) -> ControlFlow<()>,
     ) -> Result<OptimizeReport> {

@@ -30,6 +30,7 @@ use crate::handle::Shared;
 use crate::id::{Hex, IndexId};
 use crate::index::Index;
 use crate::keyring::WriteKey;
+use crate::observe::Call;
 use crate::store::owed::{Owed, Parts};
 use crate::store::{Batch, Durability, Family, Purge, key};
 
@@ -185,8 +186,13 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn purge(&self, scope: PurgeScope, options: PurgeOptions) -> Result<PurgeReceipt> {
-        self.inspect(|_, _: &WriteKey| Ok(()))?;
-        with_receipt(self.shared(), self.id(), scope, options.deadline)
+        self.observed(Call::Purge, |seen| {
+            self.inspect(|_, _: &WriteKey| Ok(()))?;
+            let receipt = with_receipt(self.shared(), self.id(), scope, options.deadline)?;
+            seen.bytes = Some(receipt.bytes_rewritten);
+            seen.sequence = receipt.up_to;
+            Ok(receipt)
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::index::{Answer, Include, Index, Matching, fetch_fields, space};
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::redact::Hidden;
 use crate::store::Snapshot;
 use crate::store::key::Pseudonym;
@@ -136,7 +137,8 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn count_where(&self, filter: &Filter) -> Result<Answer<u64>> {
-        self.read(|snapshot, key| Matching::new(self, snapshot, key, filter)?.count())
+        let call = self.during(Call::CountWhere);
+        call.read(|snapshot, key| Matching::new(self, snapshot, key, filter)?.count())
     }
 }
 
@@ -292,6 +294,19 @@ impl BatchQuery<'_> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_with_stats(self) -> Result<(Answer<BatchHits>, Vec<QueryStats>)> {
+        let (index, settings) = (self.index, self.settings);
+        index.observed(Call::Query, |seen| {
+            seen.items = Some(self.queries.len() as u64);
+            let (answer, stats) = self.search()?;
+            stats::tell(seen, &answer, &stats);
+            if let Some(query) = &mut seen.query {
+                (query.top_k, query.effort) = (settings.top_k as u64, settings.effort.into());
+            }
+            Ok((answer, stats))
+        })
+    }
+
+    fn search(self) -> Result<(Answer<BatchHits>, Vec<QueryStats>)> {
         let Self { index, queries, settings, filter } = self;
         let mut stats = vec![QueryStats::default(); queries.len()];
         let answer = index.read(|snapshot, key| {

@@ -2,6 +2,7 @@
 
 mod erasure;
 mod golden;
+mod observe;
 mod owed;
 mod refusals;
 mod resume;

@@ -21,6 +21,7 @@ use crate::id::{Permissions, UserId};
 use crate::index::{Index, Outcome};
 use crate::keyring::table::{MAX_USERS, Principal, Table};
 use crate::keyring::{RootKey, Wraps, roster};
+use crate::observe::Call;
 use crate::purge;
 use crate::store::owed::Parts;
 use crate::store::{Family, Limits, key};
@@ -63,7 +64,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn grant(&self, user: UserId, user_key: &UserKey, permissions: Permissions) -> Result<()> {
-        self.administer(|snapshot, root, limits| {
+        self.during(Call::Grant).administer(|snapshot, root, limits| {
             if permissions.root() {
                 return Err(Error::invalid(
                     "root rights come with the index key and cannot be granted",
@@ -126,6 +127,10 @@ impl Index<'_> {
     /// [`Error::PurgeIncomplete`] if the user has no rights any more, but files still hold its
     /// wraps; and those of every call.
     pub fn revoke(&self, user: UserId) -> Result<bool> {
+        self.observed(Call::Revoke, |_| self.take_back(user))
+    }
+
+    fn take_back(&self, user: UserId) -> Result<bool> {
         let revoked = self.administer(|snapshot, root, limits| {
             let mut table = successor(&root.table)?;
             let Some(old) = take(&mut table, user) else { return Ok(Outcome::Nothing(false)) };
@@ -154,7 +159,7 @@ impl Index<'_> {
     /// [`Error::PermissionDenied`] unless the caller holds the index key; [`Error::Integrity`] if
     /// a roster record is damaged or missing; and those of every call.
     pub fn users(&self) -> Result<Vec<User>> {
-        self.inspect(|snapshot, root: &RootKey| {
+        self.during(Call::Users).inspect(|snapshot, root: &RootKey| {
             let users = root.table.principals.iter();
             let users = users.filter_map(|p| Some((p.user?, p)));
             users

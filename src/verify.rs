@@ -32,6 +32,7 @@ use crate::crypto::sethash::Element;
 use crate::error::{Error, Fault, Result};
 use crate::index::{Answer, Include, Index, Span, scan};
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::store::key::Kind;
 use crate::store::{Family, Snapshot};
 use crate::tree::{Home, MAX_TREE_DIMENSION};
@@ -171,7 +172,7 @@ impl Index<'_> {
         &self,
         mut progress: impl FnMut(&VerifyProgress) -> ControlFlow<()>,
     ) -> Result<Answer<VerifyReport>> {
-        self.read(|snapshot, key| {
+        self.during(Call::Verify).read(|snapshot, key| {
             let indexed = key.table.config.attributes.any();
             let run = Run { index: self, snapshot, key, indexed };
             let total = key.head.commit.item_count;
@@ -208,7 +209,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn verify_tree(&self) -> Result<Answer<TreeReport>> {
-        self.read(|snapshot, key| {
+        self.during(Call::VerifyTree).read(|snapshot, key| {
             let indexed = key.table.config.attributes.any();
             let run = Run { index: self, snapshot, key, indexed };
             let census = nodes::census(run, |_, error| Err(error))?;

@@ -32,6 +32,16 @@ pub(super) enum Choice<'a> {
     All,
 }
 
+impl Choice<'_> {
+    /// How many ids.
+    pub(super) const fn given(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Prefix(_) | Self::Filter(_) | Self::All => 0,
+        }
+    }
+}
+
 impl<'a> Selector<'a> {
     /// The items with these ids. No ids select nothing.
     pub fn ids<S: AsRef<str>>(ids: &'a [S]) -> Self {

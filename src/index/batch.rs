@@ -11,6 +11,7 @@ use crate::commit::{self, Draft, Operation};
 use crate::condition::{IfMatch, WriteOptions};
 use crate::error::{Error, Fault, Result};
 use crate::id::{ETag, VersionToken};
+use crate::observe::Call;
 
 /// What a batch of writes did, and the state it left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,8 @@ impl Index<'_> {
         deletes: &[S],
         options: &WriteOptions,
     ) -> Result<WriteReport> {
-        let committed = self.mutate_at(options.durability, |snapshot, key, limits| {
+        let call = self.during(Call::WriteBatch).items(puts.len().saturating_add(deletes.len()));
+        let committed = call.mutate_at(options.durability, |snapshot, key, limits| {
             check_conditions(key, puts, options)?;
             let batch = match puts.first() {
                 Some(first) => {

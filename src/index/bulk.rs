@@ -28,6 +28,7 @@ use crate::config::IndexConfig;
 use crate::error::{Error, Result};
 use crate::id::{ETag, NodeId, VersionToken};
 use crate::keyring::WriteKey;
+use crate::observe::{Call, Changes};
 use crate::store::Family;
 use crate::store::key::node;
 use crate::tree::plan::{Placed, Plan};
@@ -107,6 +108,21 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn bulk_upsert(
+        &self,
+        items: impl IntoIterator<Item = Item>,
+        progress: impl FnMut(&BulkProgress) -> ControlFlow<()>,
+    ) -> Result<BulkReport> {
+        self.observed(Call::BulkUpsert, |seen| {
+            let report = self.write_all(items, progress)?;
+            let BulkReport { inserted, updated, unchanged, .. } = report;
+            seen.items = Some(inserted.saturating_add(updated).saturating_add(unchanged));
+            seen.changes = Some(Changes { inserted, updated, deleted: 0 });
+            seen.sequence = Some(report.version.sequence);
+            Ok(report)
+        })
+    }
+
+    fn write_all(
         &self,
         items: impl IntoIterator<Item = Item>,
         mut progress: impl FnMut(&BulkProgress) -> ControlFlow<()>,

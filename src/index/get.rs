@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{Answer, Index, check_ids};
 use crate::error::{Error, Fault, Result};
 use crate::keyring::Session;
+use crate::observe::Call;
 use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ITEM, ItemRecord, hash_values};
@@ -131,7 +132,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn get<S: AsRef<str>>(&self, ids: &[S], include: Include) -> Result<Answer<Vec<Fetched>>> {
-        self.read(|snapshot, key| {
+        self.during(Call::Get).items(ids.len()).read(|snapshot, key| {
             check_ids(ids)?;
             let pseudonyms: Vec<Pseudonym> =
                 ids.iter().map(|id| key.names.item(id.as_ref())).collect();

@@ -15,6 +15,7 @@ use crate::crypto::random;
 use crate::error::{Error, Fault, Result};
 use crate::id::Hex;
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::redact::Hidden;
 
 /// The version of cursors.
@@ -159,7 +160,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn list_ids(&self, limit: usize, cursor: Option<&Cursor>) -> Result<Answer<IdPage>> {
-        self.read(|snapshot, key| {
+        self.during(Call::ListIds).read(|snapshot, key| {
             if !(1..=MAX_PAGE).contains(&limit) {
                 return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {limit}")));
             }

@@ -19,6 +19,7 @@ use super::{Include, Index};
 use crate::error::{Error, Fault, Result};
 use crate::filter::Filter;
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::redact::Hidden;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ItemRecord};
@@ -305,7 +306,7 @@ impl Index<'_> {
         include: Include,
         mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<super::Answer<u64>> {
-        self.read(|snapshot, key| {
+        self.during(Call::ForEach).read(|snapshot, key| {
             let (mut vector, mut stopped) = (Vec::new(), false);
             let (mut stored, mut visited) = (0u64, 0u64);
             for span in Span::split(1) {

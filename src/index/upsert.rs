@@ -24,6 +24,7 @@ use crate::config::{IndexConfig, MAX_DIMENSION};
 use crate::error::{Error, Fault, Needs, Result};
 use crate::id::{ETag, VersionToken};
 use crate::keyring::WriteKey;
+use crate::observe::Call;
 use crate::store::{Family, key};
 use crate::vector;
 
@@ -102,7 +103,8 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn upsert_with(&self, items: &[Item], options: &WriteOptions) -> Result<UpsertReport> {
-        self.mutate_at(options.durability, |snapshot, key, limits| {
+        let call = self.during(Call::Upsert).items(items.len());
+        call.mutate_at(options.durability, |snapshot, key, limits| {
             check_conditions(key, items, options)?;
             let dimension = items.first().map(|first| dimension_for(key, first)).transpose()?;
             let batch = match dimension {
@@ -141,7 +143,7 @@ impl Index<'_> {
     /// # }
     /// ```
     pub fn check(&self, items: &[Item]) -> Result<()> {
-        self.inspect(|_, key: &WriteKey| {
+        self.during(Call::Check).items(items.len()).inspect(|_, key: &WriteKey| {
             let Some(first) = items.first() else { return Ok(()) };
             let dimension = dimension_for(key, first)?;
             self.prepare(items, dimension, &key.table.config).map(drop)
@@ -184,7 +186,8 @@ impl Index<'_> {
         update: Update,
         conditions: &WriteOptions,
     ) -> Result<UpsertReport> {
-        self.mutate_at(conditions.durability, |snapshot, key, limits| {
+        let call = self.during(Call::Update).items(1);
+        call.mutate_at(conditions.durability, |snapshot, key, limits| {
             let options = &self.shared().options;
             let Update { contents, metadata, expected } = update;
             if expected != Expected::Anything && !key.permissions().read() {

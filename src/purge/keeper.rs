@@ -16,6 +16,7 @@ use crate::commit;
 use crate::error::{Error, Fault, Result};
 use crate::handle::Shared;
 use crate::id::IndexId;
+use crate::observe::{Call, observe};
 use crate::store::owed::{Debt, Owed, Parts};
 use crate::store::{Engine, Family, key};
 
@@ -68,7 +69,10 @@ fn round(shared: &Shared, after: Option<Duration>) -> Duration {
             }
             next = if left.is_zero() { next } else { next.min(left) };
         }
-        if !due.is_none() && settle(shared, index, due, PATIENCE).is_err() {
+        let purge = || {
+            observe(Call::PurgeDue, Some(index), |_| settle(shared, index, due, PATIENCE).map(drop))
+        };
+        if !due.is_none() && purge().is_err() {
             let [least, most] = AGAIN;
             next = next.min(pause.clamp(least, most));
         }

@@ -21,6 +21,7 @@ use crate::index::{
     Answer, Cursor, Include, Index, MAX_PAGE, Matching, Paged, Scanned, not_a_cursor,
 };
 use crate::keyring::ReadKey;
+use crate::observe::Call;
 use crate::redact::Hidden;
 
 /// Strings count in the order by their first bytes, so many.
@@ -154,7 +155,7 @@ impl MetadataQuery<'_> {
     /// of every call.
     pub fn run(self) -> Result<Answer<MetadataPage>> {
         let Self { index, filter, order, limit, cursor } = self;
-        index.read(|snapshot, key| {
+        index.during(Call::QueryMetadata).read(|snapshot, key| {
             if !(1..=MAX_PAGE).contains(&limit) {
                 return Err(Error::invalid(format!("the limit is 1 to {MAX_PAGE}, not {limit}")));
             }

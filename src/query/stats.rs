@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Hit;
+use crate::index::Answer;
+use crate::observe::{Observation, Stages};
+
 /// What a query read and where its time went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +34,27 @@ pub struct QueryStats {
     pub strategy: Strategy,
     /// With a filter: how many items the attribute index leaves. All that match are among them.
     pub selected: Option<u64>,
+}
+
+/// Tells of a call what its queries took together.
+pub(super) fn tell(seen: &mut Observation, answer: &Answer<Vec<Vec<Hit>>>, stats: &[QueryStats]) {
+    let mut sum = Stages { strategy: Strategy::default().as_str(), ..Stages::default() };
+    let mut bytes = 0;
+    for one in stats {
+        sum.strategy = one.strategy.as_str();
+        bytes += one.bytes_opened;
+        sum.nodes += one.nodes;
+        sum.rows += one.rows;
+        sum.reads += one.reads;
+        sum.reranked += one.reranked;
+        sum.routing += one.routing;
+        sum.scoring += one.scoring;
+        sum.reranking += one.reranking;
+        sum.finishing += one.finishing;
+    }
+    (seen.query, seen.bytes) = (Some(sum), Some(bytes));
+    seen.results = Some(answer.value.iter().map(|hits| hits.len() as u64).sum());
+    seen.sequence = Some(answer.version.sequence);
 }
 
 /// The way a query goes.

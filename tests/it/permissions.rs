@@ -11,6 +11,7 @@
 
 mod arguments;
 mod methods;
+mod observed;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -17,6 +17,7 @@ const LONGEST: usize = 500;
 fn layer(module: &str) -> Option<u32> {
     Some(match module {
         "error" | "id" | "codec" | "redact" => 0,
+        "observe" => 5,
         "crypto" | "vector" | "filter" => 10,
         "store" => 20,
         "config" | "condition" => 25,
@@ -144,6 +145,41 @@ fn may_join(path: &str, rest: &str) -> bool {
         "src/store/key.rs" => ["::kdf::Locator;", "::wrap::Right;"].contains(&rest),
         _ => path == "src/store/record.rs" || path.starts_with("src/store/record/"),
     }
+}
+
+/// Lints that keep code from panicking.
+const PANICS: [&str; 4] = ["expect_used", "indexing_slicing", "panic", "unwrap_used"];
+
+/// An exception from a lint is an `expect`, which the compiler refuses when it is not needed any
+/// more, and never an `allow`. One that lets code panic has to give its reason.
+fn exception_faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (start, _) in text.match_indices("allow(") {
+        if text[..start].ends_with("#[") || text[..start].ends_with("#![") {
+            faults.push(format!("{path}: `expect` instead of `allow`, please"));
+        }
+    }
+    for (start, _) in text.match_indices("expect(clippy::") {
+        let attribute = text[start..].split(")]").next().unwrap();
+        let panics = PANICS.iter().any(|lint| attribute.contains(&format!("clippy::{lint}")));
+        if panics && !attribute.contains("reason = \"") {
+            faults.push(format!("{path}: why can it not panic? {attribute}"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn exceptions_from_lints_are_reasoned_and_never_allowed() {
+    let code = code();
+    let faults: Vec<_> =
+        code.iter().flat_map(|(path, text)| exception_faults(path, text)).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    for bad in ["#[allow(clippy::unwrap_used)]", "#[expect(clippy::expect_used)]"] {
+        assert_eq!(exception_faults("x", bad).len(), 1, "{bad}");
+    }
+    let good = r#"#[expect(clippy::expect_used, reason = "the guard keeps it")]"#;
+    assert_eq!(exception_faults("x", good), [""; 0]);
 }
 
 #[test]
