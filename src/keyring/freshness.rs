@@ -104,7 +104,8 @@ fn ancestor(
             if (commit.folded..=before.0).contains(&last.0)
                 && sequence.saturating_sub(last.0) <= CHUNK =>
         {
-            if descend(snapshot, session, span, before, last.0)? == last {
+            let reached = descend(snapshot, session, span, before, last.0);
+            if reached.is_ok_and(|at| at == last) {
                 span.0.extend(known.0);
             }
         }

@@ -296,7 +296,7 @@ fn formats() -> BTreeMap<(String, String), String> {
 /// What docs/format.md calls them.
 const FORMATS: [(&str, &str, &str); 19] = [
     ("src/database.rs", "FORMAT", "database record"),
-    ("src/database.rs", "NAME_FORMAT", "name record"),
+    ("src/store/names.rs", "NAME_FORMAT", "name record"),
     ("src/commit.rs", "FORMAT", "commit"),
     ("src/commit.rs", "HEAD_FORMAT", "head record"),
     ("src/commit/fold.rs", "FORMAT", "fold"),
