@@ -6,11 +6,12 @@ use super::{ALICE, Cli, npy};
 use crate::support::copy_directory;
 
 /// Every command that opens an index, with arguments that would do.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "stats notes",
     "query notes --like a",
     "get notes a",
     "list notes",
+    "count notes",
     "export notes --vectors out.npy --items out.jsonl",
     "verify notes",
     "history notes",
