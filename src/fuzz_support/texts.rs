@@ -9,6 +9,7 @@ use crate::condition::IfMatch;
 use crate::config::{IndexConfig, Options};
 use crate::crypto::{IndexKey, KeyContext, UserKey};
 use crate::database::Database;
+use crate::error::Error;
 use crate::filter::{self, Filter};
 use crate::id::{ETag, Hex, Permissions, Trace, UserId};
 use crate::index::{Cursor, Index, Item};
@@ -61,7 +62,7 @@ pub fn cursor(bytes: &[u8]) {
             let page = index.list_ids(1, None)?.value;
             Ok((index, page.next.map(|next| next.to_string()).unwrap_or_default()))
         };
-        made().map_err(|error: crate::Error| error.to_string()).expect("an index of two items")
+        made().map_err(|error: Error| error.to_string()).expect("an index of two items")
     });
     let (index, genuine) = &*INDEX;
     let next = |text: &str| {
