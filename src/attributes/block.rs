@@ -273,8 +273,9 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
                     least: f64::from_be_bytes(*least),
                     greatest: f64::from_be_bytes(*greatest),
                 };
-                *span = Some(both).filter(|span| sound(*span));
-                found += usize::from(span.is_some());
+                sound(both).then_some(())?;
+                *span = Some(both);
+                found += 1;
             } else if *least != [0; 8] || *greatest != [0; 8] {
                 return None;
             }
@@ -455,6 +456,12 @@ mod tests {
         bitmap[1] = 65;
         bitmap[2..11].fill(0xff);
         assert_eq!(Block::decode(Kind::Posting, 0, &block(&bitmap)), None, "72 bits, not 65");
+        // One number that is none does not make up for one item too many.
+        let mut full = singles(300).encode(0).unwrap();
+        assert!(Block::decode(Kind::Column, 0, &full).is_some());
+        full[10 + 100] |= 1;
+        full[139 + 800 * 8..][..8].fill(0xff);
+        assert_eq!(Block::decode(Kind::Column, 0, &full), None);
         let nan = column_of(1).encode(0).map(|mut plain| {
             plain[12..20].copy_from_slice(&f64::NAN.to_be_bytes());
             plain

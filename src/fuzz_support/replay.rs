@@ -38,7 +38,11 @@ pub(crate) fn replay(target: &str, run: fn(&[u8]), mutations: usize) {
 
 fn attempt(target: &str, run: fn(&[u8]), bytes: &[u8], what: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(bytes))) {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = bytes
+            .iter()
+            .flat_map(|byte| format!("{byte:02x}").into_bytes())
+            .map(char::from)
+            .collect();
         eprintln!("fuzz target {target} fails on {what}: {hex}");
         resume_unwind(panic);
     }

@@ -329,8 +329,9 @@ impl World {
         let result = self.index().update(&id, update);
         let version = self.sequence + 1;
         let code = result.as_ref().map_or_else(Error::code, |_| "ok");
-        let Some(item) = self.items.get_mut(&id).filter(|_| what & 3 != 0) else {
-            let expected = if what & 3 == 0 { "invalid_argument" } else { "item_not_found" };
+        let changes = what & 3 != 0;
+        let Some(item) = self.items.get_mut(&id).filter(|_| changes) else {
+            let expected = if changes { "item_not_found" } else { "invalid_argument" };
             assert_eq!(code, expected);
             return false;
         };
