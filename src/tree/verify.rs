@@ -99,14 +99,11 @@ pub(crate) fn walk(
 
 /// Reads nodes together, or one by one if one of them fails.
 fn each(backing: &dyn Backing, ids: &[NodeId]) -> Vec<Result<Option<Node>>> {
-    match backing.nodes(ids) {
-        Ok(nodes) => nodes.into_iter().map(Ok).collect(),
-        Err(_) => {
-            let one =
-                |id: &NodeId| backing.nodes(&[*id]).map(|one| one.into_iter().next().flatten());
-            ids.iter().map(one).collect()
-        }
+    if let Ok(nodes) = backing.nodes(ids) {
+        return nodes.into_iter().map(Ok).collect();
     }
+    let one = |id: &NodeId| backing.nodes(&[*id]).map(|one| one.into_iter().next().flatten());
+    ids.iter().map(one).collect()
 }
 
 fn check(

@@ -209,10 +209,9 @@ fn whole(
     let Some(record) = &owner.record else { return Ok(()) };
     let place = Some(record.number.0);
     let opened = open(run, field, &owner.pseudonym, record, parts, buffers);
-    if let Some(metadata) = tally.note(opened, Fault::Payload, place)? {
-        if field == Field::Metadata && run.indexed {
-            owner.metadata = metadata;
-        }
+    let opened = tally.note(opened, Fault::Payload, place)?;
+    if let Some(metadata) = opened.filter(|_| field == Field::Metadata && run.indexed) {
+        owner.metadata = metadata;
     }
     Ok(())
 }

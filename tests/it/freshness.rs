@@ -18,9 +18,9 @@ use crate::support::{
     small, user, user_id, user_key,
 };
 
-fn item(id: u8, x: u8) -> Item {
+fn item(id: u8, x: u8, run: u8) -> Item {
     let item = Item::new(format!("item {id}"), [f32::from(x), 1.0]).contents(format!("text {x}"));
-    item.metadata(json!({ "kind": x % 3 }))
+    item.metadata(json!({ "kind": x % 3, "run": run }))
 }
 
 /// Writes so many commits; the token of the last.
@@ -28,7 +28,7 @@ fn go_on(path: &Path, commits: u8) -> VersionToken {
     let db = Database::open(path, small()).unwrap();
     let index = db.load_index(NAME, root(ROOT)).unwrap();
     for x in 0..commits {
-        index.upsert(&[item(x % 30, x)]).unwrap();
+        index.upsert(&[item(x % 30, x, commits)]).unwrap();
     }
     let version = index.describe().unwrap().version;
     db.close().unwrap();
@@ -76,7 +76,7 @@ impl Story {
         if count.is_err() {
             assert!(index.get(&["item 1"], sealvec::Include::ALL).is_err());
             assert!(index.verify(|_| ControlFlow::Continue(())).is_err());
-            assert!(index.upsert(&[item(1, 1)]).is_err());
+            assert!(index.upsert(&[item(1, 1, 1)]).is_err());
         }
         db.close().unwrap();
         count

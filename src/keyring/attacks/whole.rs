@@ -13,8 +13,7 @@ use crate::error::Fault;
 use crate::index::Update;
 use crate::store::Change;
 use crate::store::key::Kind;
-use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher, Sealing, seal_node};
-use crate::tree::node::Node;
+use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher};
 
 /// A record: where, and what.
 type Record = (Family, Vec<u8>, Vec<u8>);
@@ -38,7 +37,7 @@ impl World {
         for _ in 0..20 {
             root.update("a", Update::new().contents("other")).unwrap();
             root.update("a", Update::new().contents("contents of a")).unwrap();
-            if root.describe().unwrap().version.sequence % 16 == 0 {
+            if root.describe().unwrap().version.sequence.is_multiple_of(16) {
                 break;
             }
         }
@@ -226,11 +225,11 @@ fn older_records_and_families_put_back_are_found() {
     // All of some families, but for all of all.
     let now = world.store.copy();
     for chosen in 1..31u32 {
-        let some = |copy: &[(Family, Vec<(Vec<u8>, Vec<u8>)>)]| {
-            let families = copy.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1);
+        let some = || {
+            let families = backup.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1);
             families.map(|(_, family)| family.clone()).collect::<Vec<_>>()
         };
-        world.store.restore(&some(&backup));
+        world.store.restore(&some());
         cases.count += 1;
         if world.faults(Root).is_empty() {
             cases.missed.push(format!("families {chosen:05b}"));
@@ -261,8 +260,7 @@ fn what_a_reader_seals_is_found() {
             Change::Put(Family::Items, place.clone(), value)
         };
         cases.case("the same record", vec![sealed(&honest)]);
-        type Forge = fn(&mut ItemRecord);
-        let forgeries: [Forge; 6] = [
+        let forgeries: [fn(&mut ItemRecord); 6] = [
             |record| record.number.0 += 1,
             |record| record.version -= 1,
             |record| record.id.push('x'),
@@ -311,35 +309,13 @@ fn what_a_reader_seals_is_found() {
         cases.case("an item deleted from the files", gone.clone());
         // And a set-hash state that agrees with it.
         let before = world.store.copy();
-        world.store.apply(gone);
+        world.store.apply(gone.clone());
         let set = commit::set_value(&world.set_hash());
         world.store.restore(&before);
-        let mut gone = vec![Change::Delete(Family::Items, place.clone())];
         gone.push(Change::Put(Family::Catalog, key::set_hash(world.index), set));
         cases.case("with a set-hash state", gone);
     }
-    for (place, _) in world.store.under(Family::Nodes, &key::nodes(world.index)) {
-        let (id, part) = key::node_of(&place).unwrap();
-        if part > 0 {
-            continue;
-        }
-        let (node, sealing) = world.open_node(id);
-        let mut forgeries = vec![node.encode().unwrap()];
-        if let Node::Leaf(mut leaf) = node {
-            let item = leaf.rows[0].pseudonym;
-            leaf.take(&item, None).unwrap();
-            forgeries.push(Node::Leaf(leaf).encode().unwrap());
-        }
-        for (codes, rows) in forgeries {
-            let sealing = Sealing { salt: salt(), ..sealing };
-            let values = seal_node(secret, world.index, id, &sealing, &codes, &rows, 4096).unwrap();
-            let parts = (0u32..).zip(values);
-            let forged = parts.map(|(part, value)| {
-                Change::Put(Family::Nodes, key::node(world.index, id, part), value)
-            });
-            cases.case("a node sealed again", forged.collect());
-        }
-    }
+    forged::nodes(&world, &reader, &mut cases);
     for (place, stored) in world.store.under(Family::Attributes, &world.index.0) {
         let forged = crate::attributes::reseal(&reader, &place, &stored);
         cases.case("a block sealed again", vec![Change::Put(Family::Attributes, place, forged)]);

@@ -1,14 +1,41 @@
-//! Commits, grant tables and wraps as a reader can make them.
+//! Nodes, commits, grant tables and wraps as a reader can make them.
 
 use super::*;
+use crate::store::record::{Sealing, seal_node};
+use crate::tree::node::Node;
+
+pub(super) fn nodes(world: &World, reader: &Session, cases: &mut Cases<'_>) {
+    let secret = reader.current_secret().unwrap();
+    for (place, _) in world.store.under(Family::Nodes, &key::nodes(world.index)) {
+        let (id, part) = key::node_of(&place).unwrap();
+        if part > 0 {
+            continue;
+        }
+        let (node, sealing) = world.open_node(id);
+        let mut forgeries = vec![node.encode().unwrap()];
+        if let Node::Leaf(mut leaf) = node {
+            let item = leaf.rows[0].pseudonym;
+            leaf.take(&item, None).unwrap();
+            forgeries.push(Node::Leaf(leaf).encode().unwrap());
+        }
+        for (codes, rows) in forgeries {
+            let sealing = Sealing { salt: crate::crypto::random().unwrap(), ..sealing };
+            let values = seal_node(secret, world.index, id, &sealing, &codes, &rows, 4096).unwrap();
+            let parts = (0u32..).zip(values);
+            let forged = parts.map(|(part, value)| {
+                Change::Put(Family::Nodes, key::node(world.index, id, part), value)
+            });
+            cases.case("a node sealed again", forged.collect());
+        }
+    }
+}
 
 pub(super) fn commits_and_tables(world: &World, reader: &Session, cases: &mut Cases<'_>) {
     let secret = reader.current_secret().unwrap();
     let own = KeyPair::random().unwrap();
     let salt = || -> Salt { crate::crypto::random().unwrap() };
     let head = &reader.head.commit;
-    type Forge = fn(&mut Commit);
-    let forgeries: [Forge; 6] = [
+    let forgeries: [fn(&mut Commit); 6] = [
         |commit| commit.updated += 1,
         |commit| commit.time += 1,
         |commit| commit.principal = Some(UserId([1; 16])),
