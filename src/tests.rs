@@ -3,6 +3,7 @@
 mod erasure;
 mod golden;
 mod owed;
+mod poisoned;
 mod refusals;
 mod resume;
 #[cfg(feature = "rocksdb")]
