@@ -40,3 +40,5 @@ mod support;
 mod tamper;
 mod tidy;
 mod tree;
+#[cfg(unix)]
+mod zeroized;
