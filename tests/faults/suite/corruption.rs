@@ -116,7 +116,8 @@ fn damage_is_refused_or_harmless_and_never_other_data() {
         std::fs::remove_dir_all(&path).unwrap();
     }
     println!("damaged files: {} cases: {tally:?}", cases(1000));
-    let ended = |what: &str| tally.iter().filter(|((_, end), _)| *end == what).map(|(_, n)| n).sum();
+    let ended =
+        |what: &str| tally.iter().filter(|((_, end), _)| *end == what).map(|(_, n)| n).sum();
     let (refused, right): (u64, u64) = (ended("integrity"), ended("right"));
     assert!(refused > 100 && right > 0, "{tally:?}");
     // The control: with nothing damaged it is as it was.
