@@ -14,6 +14,8 @@
 
 mod purge;
 
+pub(crate) use ::rocksdb::Env;
+
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -73,6 +75,17 @@ impl RocksDb {
         block_cache: usize,
         limits: Limits,
     ) -> Result<Self> {
+        Self::open_in(path, access, block_cache, limits, None)
+    }
+
+    /// As [`open`](Self::open), on another file system if one is given: one that fails.
+    pub(crate) fn open_in(
+        path: &Path,
+        access: Access,
+        block_cache: usize,
+        limits: Limits,
+        env: Option<&Env>,
+    ) -> Result<Self> {
         let found = inspect(path)?;
         if found != Found::Database {
             if access != Access::Create {
@@ -82,6 +95,9 @@ impl RocksDb {
         }
         let cache = Cache::new_lru_cache(block_cache);
         let mut options = database_options(found != Found::Database);
+        if let Some(env) = env {
+            options.set_env(env);
+        }
         let families = || {
             Family::ALL.map(|family| {
                 ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))
@@ -192,6 +208,11 @@ impl Engine for RocksDb {
         self.options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
         let written = [Ticker::WalFileBytes, Ticker::FlushWriteBytes, Ticker::CompactWriteBytes];
         written.into_iter().map(|ticker| self.options.get_ticker_count(ticker)).sum()
+    }
+
+    fn failed_in_background(&self) -> bool {
+        // One that cannot be asked has failed.
+        !self.read_only && !self.errors().is_ok_and(|errors| errors == 0)
     }
 
     fn limits(&self) -> Limits {
