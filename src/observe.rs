@@ -37,6 +37,7 @@ macro_rules! calls {
             #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$call,)*];
 
+            #[cfg(any(test, feature = "metrics"))]
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$call => $name,)*
