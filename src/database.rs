@@ -23,6 +23,7 @@ use crate::observe::{Call, observe};
 use crate::purge::{self, PurgeReceipt, checkpoints, keeper};
 use crate::store::memory::Memory;
 use crate::store::names::decode_name;
+use crate::store::poison::Poison;
 #[cfg(feature = "rocksdb")]
 use crate::store::rocksdb::{Access, RocksDb};
 use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
@@ -87,7 +88,7 @@ impl Database {
         }
         let access = if options.create { Access::Create } else { Access::Existing };
         let engine = RocksDb::open(path, access, options.block_cache, limits(&options))?;
-        let database = Self::with_engine(Box::new(engine), options)?;
+        let database = Self::with_engine(Box::new(Poison::new(engine)), options)?;
         RocksDb::finish_creation(path)?;
         Ok(database)
     }
@@ -134,7 +135,7 @@ impl Database {
     /// range.
     pub fn in_memory_with(options: Options) -> Result<Self> {
         options.check()?;
-        Self::with_engine(Box::new(Memory::new(limits(&options))), options)
+        Self::with_engine(Box::new(Poison::new(Memory::new(limits(&options)))), options)
     }
 
     /// A database on an engine that misbehaves, or that outlives it.
@@ -320,7 +321,7 @@ impl Database {
     /// Makes every commit so far durable, whatever [`Durability`] it was made with.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::NoSpace`]; [`Error::Closed`].
+    /// [`Error::Io`]; [`Error::NoSpace`]; [`Error::Poisoned`]; [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         observe(Call::Flush, None, |_| self.flush_all())
     }
@@ -341,7 +342,8 @@ impl Database {
     /// Dropping the last handle closes too, but cannot report an error.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::NoSpace`] if not everything could be made durable.
+    /// [`Error::Io`], [`Error::NoSpace`] or [`Error::Poisoned`] if not everything could be made
+    /// durable. The database is closed all the same.
     pub fn close(self) -> Result<()> {
         observe(Call::Close, None, |_| self.shared.close())
     }

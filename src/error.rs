@@ -37,7 +37,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`PurgeIncomplete`](Error::PurgeIncomplete) | `purge_incomplete` | 503 | no |
 /// | [`Busy`](Error::Busy) | `busy` | 503 | yes |
 /// | [`Closed`](Error::Closed) | `closed` | 503 | no |
-/// | [`NoSpace`](Error::NoSpace) | `no_space` | 507 | yes |
+/// | [`Poisoned`](Error::Poisoned) | `poisoned` | 503 | no |
+/// | [`NoSpace`](Error::NoSpace) | `no_space` | 507 | no |
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -113,7 +114,8 @@ pub enum Error {
         supported: u32,
     },
     /// The operating system or the storage engine failed. If it failed while a commit was synced,
-    /// the commit may be there, whole, after the database is opened again; never a part of it.
+    /// the commit may be there, whole, after the database is opened again; never a part of it. Until
+    /// then, writes are refused as [`Poisoned`](Error::Poisoned).
     #[error("storage failed: {0}")]
     Io(String),
     /// The files still hold what was deleted, and the message says why. Whatever else the call does
@@ -126,8 +128,17 @@ pub enum Error {
     /// The database was closed.
     #[error("the database is closed")]
     Closed,
-    /// The disk is full. Nothing of the call is visible.
-    #[error("no space left on the device; free some and try again")]
+    /// Storage failed before, and the message says how: nothing is written through this database any
+    /// more, for after a failed write nobody knows what is on the disk. Nothing of the call is
+    /// visible. Reads go on. Close the database and open it again: every commit that returned under
+    /// [`Durability::Synced`](crate::Durability::Synced) is there.
+    #[error(
+        "storage failed before ({0}): nothing more is written; close the database and open it again"
+    )]
+    Poisoned(String),
+    /// The disk is full. Nothing of the call is visible. If it was a commit or a flush, later ones
+    /// are refused as [`Poisoned`](Error::Poisoned).
+    #[error("no space left on the device; free some, open the database again and try again")]
     NoSpace,
 }
 
@@ -161,6 +172,7 @@ impl Error {
             Self::PurgeIncomplete(_) => "purge_incomplete",
             Self::Busy => "busy",
             Self::Closed => "closed",
+            Self::Poisoned(_) => "poisoned",
             Self::NoSpace => "no_space",
         }
     }
@@ -181,7 +193,7 @@ impl Error {
             Self::PreconditionFailed(_) | Self::Stale | Self::Forked | Self::VersionFolded => 412,
             Self::TooLarge(_) => 413,
             Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
-            Self::PurgeIncomplete(_) | Self::Busy | Self::Closed => 503,
+            Self::PurgeIncomplete(_) | Self::Busy | Self::Closed | Self::Poisoned(_) => 503,
             Self::NoSpace => 507,
         }
     }
@@ -189,7 +201,7 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict | Self::Busy | Self::NoSpace)
+        matches!(self, Self::Conflict | Self::Busy)
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {

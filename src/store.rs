@@ -5,12 +5,14 @@
 //! object storage. The one conditional key of an index is its root: a [`Batch`] carries what the
 //! committer believes the root holds, and the engine refuses it with `Conflict` otherwise.
 //!
-//! `memory` and `rocksdb` implement it; the tests in `conformance` run on both.
+//! `memory` and `rocksdb` implement it; the tests in `conformance` run on both. `poison` stops the
+//! writing on either when storage has failed.
 
 pub(crate) mod key;
 pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod owed;
+pub(crate) mod poison;
 pub(crate) mod record;
 #[cfg(feature = "rocksdb")]
 pub(crate) mod rocksdb;
@@ -202,6 +204,12 @@ pub(crate) trait Engine: Send + Sync {
     /// Bytes written to logs and files since the counting began, which is with the first call at
     /// the latest: only the difference of two calls means something.
     fn bytes_written(&self) -> u64;
+
+    /// Whether something has failed that no call reported: what it stores from then on is not to be
+    /// relied on, until it is opened again.
+    fn failed_in_background(&self) -> bool {
+        false
+    }
 
     fn limits(&self) -> Limits;
 }

@@ -4,6 +4,7 @@ mod erasure;
 mod golden;
 mod observe;
 mod owed;
+mod poisoned;
 mod refusals;
 mod resume;
 #[cfg(feature = "rocksdb")]

@@ -194,6 +194,11 @@ impl Engine for RocksDb {
         written.into_iter().map(|ticker| self.options.get_ticker_count(ticker)).sum()
     }
 
+    fn failed_in_background(&self) -> bool {
+        // One that cannot be asked has failed.
+        !self.read_only && !self.errors().is_ok_and(|errors| errors == 0)
+    }
+
     fn limits(&self) -> Limits {
         self.limits
     }

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::memory::Memory;
@@ -30,6 +30,7 @@ pub(crate) struct Tampering {
     purges: Arc<Mutex<Vec<Vec<Family>>>>,
     meanwhile: Arc<Mutex<Option<Event>>>,
     reads: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Tampering {
@@ -42,6 +43,7 @@ impl Tampering {
             purges: Arc::default(),
             meanwhile: Arc::default(),
             reads: Arc::default(),
+            failed: Arc::default(),
         }
     }
 
@@ -69,6 +71,11 @@ impl Tampering {
     /// The purges to come fail with these errors, last first.
     pub(crate) fn fail_next_purges(&self, errors: &[Error]) {
         self.purge_failures.lock().unwrap().extend_from_slice(errors);
+    }
+
+    /// It says from now on that it failed in the background.
+    pub(crate) fn fail_in_background(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     /// Something that happens while the next purge runs.
@@ -166,6 +173,10 @@ impl Engine for Tampering {
 
     fn bytes_written(&self) -> u64 {
         self.memory.bytes_written()
+    }
+
+    fn failed_in_background(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     fn limits(&self) -> Limits {

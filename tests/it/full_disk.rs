@@ -50,7 +50,7 @@ fn a_full_disk_is_named_and_leaves_whole_commits() {
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     assert_eq!(
         std::fs::read_to_string(errors).unwrap().trim(),
-        "error: no space left on the device; free some and try again"
+        "error: no space left on the device; free some, open the database again and try again"
     );
     let stdout = String::from_utf8(stdout).unwrap();
     let lines: Vec<&str> = stdout.lines().map(str::trim).collect();

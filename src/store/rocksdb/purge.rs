@@ -152,7 +152,7 @@ impl RocksDb {
     }
 
     /// How many errors RocksDB had in the background since it was opened.
-    fn errors(&self) -> Result<u64> {
+    pub(super) fn errors(&self) -> Result<u64> {
         let errors = self.db.property_int_value(BACKGROUND_ERRORS).map_err(engine_error)?;
         Ok(errors.unwrap_or_default())
     }
