@@ -1,7 +1,7 @@
 # The tasks of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-aws-lc lint doc bench bench-peers quick fuzz features deny msrv sbom
+.PHONY: help setup demo test soak test-aws-lc lint doc bench bench-peers quick fuzz features deny msrv sbom
 .NOTPARALLEL:
 
 # ccache, where it is installed, comes in through PATH: its folder of compiler
@@ -30,14 +30,17 @@ demo: setup ## build the CLI and show its main job on real data
 	@bash scripts/demo.sh
 
 test: setup ## all tests, those in the documentation included
-	$(call run,cargo test --release --locked)
+	$(call run,cargo test --release --locked --workspace)
+
+soak: setup ## the fault suites with ten times as many cases, and one under valgrind
+	@sh scripts/soak.sh
 
 test-aws-lc: setup ## the same with AES-GCM by AWS-LC
 	$(call run,cargo test --release --locked --features aws-lc)
 
 lint: setup ## formatting and clippy, warnings refused
 	$(call run,cargo fmt --check)
-	$(call run,cargo clippy --release --all-targets --locked -- -D warnings)
+	$(call run,cargo clippy --release --workspace --all-targets --locked -- -D warnings)
 
 doc: setup ## build the documentation, warnings refused
 	$(call run,RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --locked)

@@ -25,7 +25,7 @@ use crate::store::memory::Memory;
 use crate::store::names::decode_name;
 use crate::store::poison::Poison;
 #[cfg(feature = "rocksdb")]
-use crate::store::rocksdb::{Access, RocksDb};
+use crate::store::rocksdb::{Access, Env, RocksDb};
 use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
@@ -72,11 +72,22 @@ impl Database {
     /// ```
     #[cfg(feature = "rocksdb")]
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
-        observe(Call::Open, None, |_| Self::open_directory(path.as_ref(), options))
+        observe(Call::Open, None, |_| Self::open_for_writing(path.as_ref(), options, None))
+    }
+
+    /// For the fault suites in `tests/faults`, and no part of the API: as [`open`](Self::open), but
+    /// RocksDB writes to a file system that fails when it is told to.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "rocksdb")]
+    #[doc(hidden)]
+    pub fn open_on(path: impl AsRef<Path>, options: Options, env: &Env) -> Result<Self> {
+        Self::open_for_writing(path.as_ref(), options, Some(env))
     }
 
     #[cfg(feature = "rocksdb")]
-    fn open_directory(path: &Path, options: Options) -> Result<Self> {
+    fn open_for_writing(path: &Path, options: Options, env: Option<&Env>) -> Result<Self> {
         options.check()?;
         // Looks at the format before anything is written.
         match RocksDb::open(path, Access::ReadOnly, 1 << 20, limits(&options)) {
@@ -87,7 +98,8 @@ impl Database {
             Err(error) => return Err(error),
         }
         let access = if options.create { Access::Create } else { Access::Existing };
-        let engine = RocksDb::open(path, access, options.block_cache, limits(&options))?;
+        let engine = 
+            RocksDb::open_in(path, access, options.block_cache, limits(&options), env)?;
         let database = Self::with_engine(Box::new(Poison::new(engine)), options)?;
         RocksDb::finish_creation(path)?;
         Ok(database)

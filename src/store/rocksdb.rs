@@ -14,6 +14,8 @@
 
 mod purge;
 
+pub(crate) use ::rocksdb::Env;
+
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -73,6 +75,17 @@ impl RocksDb {
         block_cache: usize,
         limits: Limits,
     ) -> Result<Self> {
+        Self::open_in(path, access, block_cache, limits, None)
+    }
+
+    /// As [`open`](Self::open), on another file system if one is given: one that fails.
+    pub(crate) fn open_in(
+        path: &Path,
+        access: Access,
+        block_cache: usize,
+        limits: Limits,
+        env: Option<&Env>,
+    ) -> Result<Self> {
         let found = inspect(path)?;
         if found != Found::Database {
             if access != Access::Create {
@@ -82,6 +95,9 @@ impl RocksDb {
         }
         let cache = Cache::new_lru_cache(block_cache);
         let mut options = database_options(found != Found::Database);
+        if let Some(env) = env {
+            options.set_env(env);
+        }
         let families = || {
             Family::ALL.map(|family| {
                 ColumnFamilyDescriptor::new(name(family), family_options(family, &cache))

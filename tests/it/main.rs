@@ -42,3 +42,5 @@ mod support;
 mod tamper;
 mod tidy;
 mod tree;
+#[cfg(unix)]
+mod zeroized;

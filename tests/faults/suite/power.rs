@@ -1,0 +1,128 @@
+//! Power cuts: what was synced is there afterwards, and the rest is gone by whole commits.
+//!
+//! The database runs on a file system that keeps what is not synced out of the files. At some moment,
+//! between two calls or in the middle of one, the power goes; the files are then left with what was
+//! synced and with nothing, all, a torn or a garbled part of what was written after. The database is
+//! opened on the real file system, checked, and goes on to the next cut.
+
+use std::sync::Arc;
+
+use sealvec::{Database, Durability};
+use sealvec_faults::{FaultFs, Left, kind};
+
+use crate::workload::{
+    Call, Ledger, Loss, Random, cases, create, directory, latest, load, options,
+};
+
+/// The most calls between two cuts.
+const CALLS: usize = 24;
+/// The most operations of the file system before one in the middle of a call.
+const OPERATIONS: u64 = 120;
+
+#[derive(Debug, Default)]
+struct Tally {
+    cuts: u64,
+    /// In the middle of a call.
+    amid: u64,
+    acknowledged: u64,
+    /// Acknowledged commits that were not synced and are gone.
+    unsynced_lost: u64,
+    /// Bytes that were written and are gone.
+    bytes_lost: u64,
+    synced: u64,
+}
+
+#[test]
+fn no_synced_commit_is_lost_when_the_power_goes() {
+    let (mut tally, most) = (Tally::default(), cases(300));
+    for life in 0.. {
+        if tally.cuts >= most {
+            break;
+        }
+        let place = directory();
+        let path = place.path().join("db");
+        let state = create(&path);
+        let db = Database::open(&path, options(Durability::Synced)).unwrap();
+        let mut ledger = Ledger::new(state, latest(&load(&db)).unwrap());
+        db.close().unwrap();
+        let mut random = Random(life);
+        for left in Left::EACH.into_iter().cycle().take(10) {
+            let fs = FaultFs::new();
+            let durability = [Durability::Synced, Durability::Buffered][random.below(2)];
+            let (amid, calls) = (random.below(2) == 0, 1 + random.below(CALLS));
+            let db = Database::open_on(&path, options(durability), fs.env()).unwrap();
+            let index = load(&db);
+            if amid {
+                fs.fail(kind::WRITES, 1 + random.next() % OPERATIONS, true, false);
+            }
+            let mut running = None;
+            for _ in 0..calls {
+                let call = Call::draw(&mut random);
+                match call.make(&db, &index, &path) {
+                    Ok(durable) => {
+                        ledger.acknowledge(&call, latest(&index).unwrap(), durable);
+                        tally.acknowledged += 1;
+                        tally.synced += u64::from(durable);
+                    }
+                    Err(error) => {
+                        assert!(amid && fs.failed() > 0, "{call:?}: {error}");
+                        running = Some(call);
+                        break;
+                    }
+                }
+            }
+            fs.cut();
+            drop(index);
+            let _ = db.close();
+            tally.cuts += 1;
+            tally.amid += u64::from(running.is_some());
+            tally.bytes_lost += fs.restore(left, random.next());
+            let _ = std::fs::remove_dir_all(path.with_extension("copy"));
+
+            let db = Database::open(&path, options(durability))
+                .unwrap_or_else(|error| panic!("{left:?}, {running:?}: {error}"));
+            let index = load(&db);
+            tally.unsynced_lost += ledger.check(&index, running.as_ref(), Loss::Unsynced);
+            drop(index);
+            db.close().unwrap();
+        }
+    }
+    println!("power cuts: {tally:?}, synced commits lost: 0");
+    assert!(tally.amid > most / 8 && tally.unsynced_lost > 0 && tally.bytes_lost > 0, "{tally:?}");
+    assert!(tally.synced > most, "{tally:?}");
+}
+
+/// The control: a file system that lies about its fsync loses commits, and the check sees it.
+#[test]
+fn a_disk_that_does_not_sync_is_found_out() {
+    let place = directory();
+    let path = place.path().join("db");
+    let state = create(&path);
+    let fs = FaultFs::new();
+    let db = Database::open_on(&path, options(Durability::Buffered), fs.env()).unwrap();
+    let index = load(&db);
+    let mut ledger = Ledger::new(state, latest(&index).unwrap());
+    let mut random = Random(5);
+    let mut made = 0;
+    while made < 5 {
+        let call = Call::draw(&mut random);
+        if !matches!(call, Call::Upsert(_) | Call::Batch(..)) {
+            continue;
+        }
+        call.make(&db, &index, &path).unwrap();
+        // As if it had been synced.
+        ledger.acknowledge(&call, latest(&index).unwrap(), true);
+        made += 1;
+    }
+    fs.cut();
+    drop(index);
+    let _ = db.close();
+    fs.restore(Left::Nothing, 0);
+    let db = Database::open(&path, options(Durability::Synced)).unwrap();
+    let index = load(&db);
+    let ledger = Arc::new(std::sync::Mutex::new(ledger));
+    let check = std::panic::AssertUnwindSafe(|| {
+        ledger.lock().unwrap().check(&index, None, Loss::Unsynced);
+    });
+    assert!(std::panic::catch_unwind(check).is_err(), "the check misses a lost commit");
+}
