@@ -98,8 +98,7 @@ impl Database {
             Err(error) => return Err(error),
         }
         let access = if options.create { Access::Create } else { Access::Existing };
-        let engine = 
-            RocksDb::open_in(path, access, options.block_cache, limits(&options), env)?;
+        let engine = RocksDb::open_in(path, access, options.block_cache, limits(&options), env)?;
         let database = Self::with_engine(Box::new(Poison::new(engine)), options)?;
         RocksDb::finish_creation(path)?;
         Ok(database)

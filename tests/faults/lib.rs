@@ -143,6 +143,7 @@ impl FaultFs {
     /// The power is back: makes of the files what the disk has. Says how many bytes are lost.
     ///
     /// The database must be closed.
+    #[must_use]
     pub fn restore(&self, left: Left, seed: u64) -> u64 {
         // SAFETY: as in `fail`.
         unsafe { sealvec_fault_fs_restore(self.raw.as_ptr(), left as i32, seed) }

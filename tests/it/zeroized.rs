@@ -189,7 +189,8 @@ const CASES: [(&str, Case); 12] = [
     }),
     ("a wrong key", |db, number, look| {
         create(db, number + 100);
-        let (index, caller) = (open(db, number + 100), Box::new(KeyContext::root(index_key(number))));
+        let (index, caller) =
+            (open(db, number + 100), Box::new(KeyContext::root(index_key(number))));
         index.with_key(&caller).count().unwrap_err();
         index.with_key(&caller).upsert(&[Item::new("a", [1.0])]).unwrap_err();
         look();
@@ -231,7 +232,8 @@ fn no_key_outlives_its_drop() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let lines: Vec<&str> = said.lines().filter_map(|line| line.split_once("case ")).map(|l| l.1).collect();
+    let lines: Vec<&str> =
+        said.lines().filter_map(|line| line.split_once("case ")).map(|l| l.1).collect();
     assert_eq!(lines.len(), CASES.len());
     for line in &lines {
         let fields: Vec<&str> = line.splitn(5, ' ').collect();

@@ -52,6 +52,7 @@ impl RocksDb {
     pub(super) fn purge_files(&self, purge: &Purge<'_>) -> Result<Purged> {
         let mut waiting = Waiting { left: purge.patience, stop: purge.stop };
         // Step 1.
+        let errors = self.errors()?;
         let latest = self.db.latest_sequence_number();
         let before = self.data_files()?;
         // Step 2.
@@ -70,7 +71,7 @@ impl RocksDb {
             return Err(incomplete("a query or a visit from before the purge is still running"));
         }
         // Step 4.
-        let (old, errors) = (self.tables_in(purge)?, self.errors()?);
+        let old = self.tables_in(purge)?;
         let mut compact = CompactOptions::default();
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         compact.set_exclusive_manual_compaction(false);
@@ -84,12 +85,10 @@ impl RocksDb {
         // Step 5.
         let kept = self.tables_in(purge)?.intersection(&old).count();
         if kept > 0 || self.errors()? > errors {
-            return Err(Error::Io(
-                "RocksDB did not rewrite all of its tables; its LOG file says why".to_owned(),
-            ));
+            return Err(failed());
         }
         // Step 6.
-        self.wait_for_removal(&before, &mut waiting)?;
+        self.wait_for_removal(&before, errors, &mut waiting)?;
         self.account(&before, purge)
     }
 
@@ -97,6 +96,7 @@ impl RocksDb {
     fn wait_for_removal(
         &self,
         before: &BTreeMap<String, u64>,
+        errors: u64,
         waiting: &mut Waiting<'_>,
     ) -> Result<()> {
         let logs = before.iter().filter(|(name, bytes)| is_log(name) && **bytes > 0);
@@ -105,6 +105,9 @@ impl RocksDb {
         held.extend(self.data_files()?.into_keys().filter(|name| !is_log(name)));
         let mut looks = 0;
         let gone = waiting.until(|| {
+            if self.errors()? > errors {
+                return Err(failed());
+            }
             if looks > 0 {
                 // Makes RocksDB look through its directory.
                 self.db.disable_file_deletions().map_err(engine_error)?;
@@ -207,6 +210,10 @@ impl Waiting<'_> {
             sleep = (sleep * 2).min(longest);
         }
     }
+}
+
+fn failed() -> Error {
+    Error::Io("RocksDB did not rewrite all of its tables; its LOG file says why".to_owned())
 }
 
 fn incomplete(cause: &str) -> Error {

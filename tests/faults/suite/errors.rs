@@ -6,13 +6,14 @@
 //! cut in between or not, the database has every commit that was synced and nothing half done.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use sealvec::{Database, Durability, Error};
 use sealvec_faults::{FaultFs, Left, kind};
 
 use crate::workload::{
-    Call, Ledger, Loss, Random, State, cases, copy_directory, create, directory, latest, load,
-    options,
+    Call, Ledger, Loss, NAME, Random, State, cases, copy_directory, create, directory, latest,
+    load, options, root, until_done,
 };
 
 const CALLS: usize = 30;
@@ -29,6 +30,16 @@ struct Tally {
     survived: u64,
     /// Nothing failed that a call needs.
     unharmed: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.cases += other.cases;
+        self.at_open += other.at_open;
+        self.poisoned += other.poisoned;
+        self.survived += other.survived;
+        self.unharmed += other.unharmed;
+    }
 }
 
 struct Case<'a> {
@@ -60,7 +71,7 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
         }
         Ok(db) => {
             let (mut failed, mut poisoned) = (false, false);
-            let bound = db.load_index(crate::workload::NAME, crate::workload::root());
+            let bound = db.load_index(NAME, root());
             if let Ok(index) = &bound {
                 for _ in 0..CALLS {
                     let call = Call::draw(&mut random);
@@ -100,7 +111,7 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
             }
             let _ = db.close();
             if cut {
-                fs.restore(Left::Torn, nth);
+                let _ = fs.restore(Left::Torn, nth);
             }
         }
     }
@@ -126,20 +137,22 @@ fn sweep(name: &str, kinds: u32) -> Tally {
     let place = directory();
     let base = place.path().join("base");
     let before = create(&base);
-    let step = if cases(1) == 1 { STEP } else { 1 };
-    let mut tally = Tally::default();
+    let step = cases(STEP, 1);
+    let tally = Mutex::new(Tally::default());
     for (on, no_space, cut) in [(false, false, true), (true, false, false), (true, true, true)] {
-        for nth in (1..).step_by(usize::try_from(step).unwrap()) {
-            let path = place.path().join("db");
+        until_done(|number| {
+            let path = place.path().join(format!("db-{number}"));
             copy_directory(&base, &path);
+            let nth = 1 + number * step;
             let case = Case { path: &path, kinds, nth, on, no_space, cut };
-            let harmed = run(&case, &before, &mut tally);
+            let mut here = Tally::default();
+            let harmed = run(&case, &before, &mut here);
             std::fs::remove_dir_all(&path).unwrap();
-            if !harmed {
-                break;
-            }
-        }
+            tally.lock().unwrap().add(&here);
+            harmed
+        });
     }
+    let tally = tally.into_inner().unwrap();
     println!("{name} that fail: {tally:?}");
     tally
 }

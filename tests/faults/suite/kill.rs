@@ -31,7 +31,8 @@ fn done_as_child() -> bool {
         let call = Call::draw(&mut random);
         let durable = call.make(&db, &index, &path).unwrap();
         let (sequence, hash) = latest(&index).unwrap();
-        let hash: String = hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hash: String =
+            hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         say(&format!("call {number} {sequence} {hash} {durable}"));
     }
     drop(index);
@@ -66,7 +67,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     if done_as_child() {
         return;
     }
-    let (mut tally, most) = (Tally::default(), cases(300));
+    let (mut tally, most) = (Tally::default(), cases(300, 3000));
     let mut random = Random(1);
     while tally.killed < most {
         let place = directory();
@@ -80,9 +81,8 @@ fn what_was_acknowledged_is_there_after_a_kill() {
             let task = Task { path: path.clone(), durability, seed: random.next() };
             let ended = task.run(TEST, Some(Moment::random(&mut random, CALLS, 4000)));
             let mut calls = Random(task.seed);
-            let (opened, lines) = ended.said.split_first().map_or((false, &[][..]), |(_, rest)| {
-                (true, rest)
-            });
+            let (opened, lines) =
+                ended.said.split_first().map_or((false, &[][..]), |(_, rest)| (true, rest));
             for line in lines {
                 let (commit, durable) = parse(line);
                 ledger.acknowledge(&Call::draw(&mut calls), commit, durable);
