@@ -143,7 +143,7 @@ impl FaultFs {
     /// The power is back: makes of the files what the disk has. Says how many bytes are lost.
     ///
     /// The database must be closed.
-    #[expect(clippy::must_use_candidate, reason = "the number is for those who print it")]
+    #[must_use]
     pub fn restore(&self, left: Left, seed: u64) -> u64 {
         // SAFETY: as in `fail`.
         unsafe { sealvec_fault_fs_restore(self.raw.as_ptr(), left as i32, seed) }

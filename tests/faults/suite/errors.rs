@@ -111,7 +111,7 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
             }
             let _ = db.close();
             if cut {
-                fs.restore(Left::Torn, nth);
+                let _ = fs.restore(Left::Torn, nth);
             }
         }
     }
@@ -137,7 +137,7 @@ fn sweep(name: &str, kinds: u32) -> Tally {
     let place = directory();
     let base = place.path().join("base");
     let before = create(&base);
-    let step = if cases(1) == 1 { STEP } else { 1 };
+    let step = cases(STEP, 1);
     let tally = Mutex::new(Tally::default());
     for (on, no_space, cut) in [(false, false, true), (true, false, false), (true, true, true)] {
         until_done(|number| {

@@ -67,7 +67,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     if done_as_child() {
         return;
     }
-    let (mut tally, most) = (Tally::default(), cases(300));
+    let (mut tally, most) = (Tally::default(), cases(300, 3000));
     let mut random = Random(1);
     while tally.killed < most {
         let place = directory();

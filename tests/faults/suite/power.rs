@@ -100,7 +100,7 @@ fn life(seed: u64) -> Tally {
 
 #[test]
 fn no_synced_commit_is_lost_when_the_power_goes() {
-    let lives = cases(300) / CUTS as u64;
+    let lives = cases(300, 3000) / CUTS as u64;
     let tally = Mutex::new(Tally::default());
     until_done(|number| {
         if number < lives {
@@ -111,7 +111,7 @@ fn no_synced_commit_is_lost_when_the_power_goes() {
     });
     let tally = tally.into_inner().unwrap();
     println!("power cuts: {tally:?}, synced commits lost: 0");
-    assert_eq!(tally.cuts, cases(300));
+    assert_eq!(tally.cuts, cases(300, 3000));
     assert!(tally.amid > tally.cuts / 8 && tally.unsynced_lost > 0, "{tally:?}");
     assert!(tally.bytes_lost > 0 && tally.synced > tally.cuts, "{tally:?}");
 }
@@ -141,7 +141,7 @@ fn a_disk_that_does_not_sync_is_found_out() {
     fs.cut();
     drop(index);
     let _ = db.close();
-    fs.restore(Left::Nothing, 0);
+    assert!(fs.restore(Left::Nothing, 0) > 0);
     let db = Database::open(&path, options(Durability::Synced)).unwrap();
     let index = load(&db);
     let ledger = Mutex::new(ledger);

@@ -418,9 +418,9 @@ pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// So many cases here, and ten times as many in `make soak`.
-pub(crate) fn cases(here: u64) -> u64 {
-    if std::env::var_os("SEALVEC_SOAK").is_some() { here * 10 } else { here }
+/// So many here, and so many in `make soak`.
+pub(crate) fn cases(here: u64, soaked: u64) -> u64 {
+    if std::env::var_os("SEALVEC_SOAK").is_some() { soaked } else { here }
 }
 
 /// Does numbered work, from 0, until some of it says that it was the last. On several threads, because
