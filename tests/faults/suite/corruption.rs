@@ -107,8 +107,8 @@ fn damage_is_refused_or_harmless_and_never_other_data() {
             Ok(0) => "right",
             Ok(_) => "an earlier commit",
             Err(error) => match error.code() {
-                code @ ("integrity" | "io" | "invalid_argument" | "index_not_found") => code,
-                code @ ("database_not_found" | "unsupported_format" | "wrong_key") => code,
+                code @ ("integrity" | "io" | "invalid_argument" | "index_not_found"
+                | "database_not_found" | "unsupported_format" | "wrong_key") => code,
                 code => panic!("{file}: {code}, {error}"),
             },
         };
