@@ -25,7 +25,9 @@ const MASK: u8 = 0xa5;
 
 /// A key of 32 bytes, masked; a different one for each number.
 fn masked(number: u8) -> [u8; 32] {
-    std::array::from_fn(|at| (number.wrapping_mul(73) ^ (at as u8).wrapping_mul(151)) | 1)
+    std::array::from_fn(|at| {
+        (number.wrapping_mul(73) ^ u8::try_from(at).unwrap_or_default().wrapping_mul(151)) | 1
+    })
 }
 
 /// Calls with the key itself, in a place that is wiped.
@@ -53,6 +55,7 @@ fn user_id() -> UserId {
 /// Overwrites what calls have left below this frame.
 #[inline(never)]
 fn overwrite_stack() {
+    #[expect(clippy::large_stack_arrays, reason = "the stack is what is overwritten")]
     let zeros = [0u8; 256 << 10];
     black_box(&zeros);
 }
