@@ -10,7 +10,7 @@
 //! change nothing; and as the plaintext, sealed under fixed keys or decoded as it is. The last one
 //! is behind the seal, where only a faulty or a hostile writer could get.
 
-#![allow(clippy::expect_used, reason = "a target tells what does not hold by panicking")]
+#![expect(clippy::expect_used, reason = "a target tells what does not hold by panicking")]
 
 mod blocks;
 mod nodes;
