@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes sbom.cdx.json, the software bill of materials, as CycloneDX 1.6.
 
-Every package of Cargo.lock is in it, for every platform and feature, with version, licence,
+Every package of Cargo.lock that is not of this repository is in it, for every platform and feature, with version, licence,
 checksum and what it depends on, and the C and C++ libraries that packages bring along. Its scope
 is `required` if the default features need it, `optional` if another feature does, `excluded` if
 only tests and benches do, or nothing. The same lock file gives the same bytes: there is no time and
@@ -105,6 +105,8 @@ def main():
     depends = {}
     for node in everything["resolve"]["nodes"]:
         package = packages[node["id"]]
+        if not package["source"] and package is not root:
+            continue  # of this repository: what only tests are made of
         inside = bundled(package)
         needs = {purl(packages[dep["pkg"]]) for dep in node["deps"]}
         needs |= {entry["bom-ref"] for entry in inside}

@@ -79,15 +79,25 @@ fn is_banned(package: &Package, ban: &str) -> bool {
     package.name == name && matches
 }
 
+/// The packages of this repository: those of the workspace.
+fn own() -> BTreeSet<String> {
+    let manifest = read("Cargo.toml");
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let members: Vec<String> = serde_json::from_str(members).unwrap();
+    let manifests = members.iter().map(|member| read(&format!("{member}/Cargo.toml")));
+    let name = |manifest: String| manifest.lines().find_map(|line| quoted(line, "name")).unwrap();
+    manifests.chain([manifest.clone()]).map(name).collect()
+}
+
 /// Everything wrong with the packages of a lock file.
 fn faults(packages: &[Package], deny: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    let own = env!("CARGO_PKG_NAME");
+    let own = own();
     let bans = list(deny, "bans", "deny");
     for package in packages {
         let (name, version) = (&package.name, &package.version);
         match &package.source {
-            None if name == own => {}
+            None if own.contains(name) => {}
             Some(source) if source == REGISTRY => {
                 if package.checksum.as_ref().is_none_or(|sum| sum.len() != 64) {
                     faults.push(format!("{name} {version} has no checksum"));
@@ -261,6 +271,8 @@ fn each_rule_can_fail() {
         let found = faults(&all, &deny);
         assert!(found.iter().any(|fault| fault.contains(wanted)), "{wanted}: {found:?}");
     }
+    let nowhere = broken(|all| all.iter_mut().for_each(|package| package.source = None));
+    assert!(nowhere.iter().any(|fault| fault.contains("is from None")));
     let no_sums = broken(|all| all.iter_mut().for_each(|package| package.checksum = None));
     assert!(no_sums.iter().any(|fault| fault.contains("no checksum")));
     let no_syn = broken(|all| all.retain(|package| package.name != "syn"));

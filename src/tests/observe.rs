@@ -3,12 +3,12 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::observe::{Call, observe};
 use crate::*;
@@ -81,8 +81,13 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
+/// A second subscriber, for the life of the process. While `tracing` knows only one, it asks the
+/// thread that first makes a span whether that is wanted, for good: another test, which has none.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Recorder::default()));
+
 /// Runs something and returns the spans it made.
 fn caught<T>(work: impl FnOnce() -> T) -> (T, Vec<Caught>) {
+    LazyLock::force(&SECOND);
     let recorder = Recorder::default();
     let value = tracing::subscriber::with_default(recorder.clone(), work);
     let spans = recorder.spans.lock().unwrap().clone();
