@@ -28,6 +28,7 @@ mod items;
 mod kill;
 mod leaks;
 mod lifecycle;
+mod manifest;
 mod memory;
 mod model;
 mod optimize;
