@@ -170,16 +170,16 @@ impl Rotation {
     fn make(self, db: &Database, index: &mut Open) -> Result<()> {
         let Self::IndexKey = self;
         let key = (index.key + 1) % KEYS;
-        concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)))?;
+        concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)), ())?;
         *index = Open { index: db.load_index(NAME, root(key))?, key };
         Ok(())
     }
 }
 
 /// What ends with a purge is done also when that cannot be.
-fn concluded<T: Default>(result: Result<T>) -> Result<T> {
+fn concluded<T>(result: Result<T>, done: T) -> Result<T> {
     match result {
-        Err(Error::PurgeIncomplete(_)) => Ok(T::default()),
+        Err(Error::PurgeIncomplete(_)) => Ok(done),
         other => other,
     }
 }
@@ -324,7 +324,7 @@ impl Call {
                 let rights = if *writes { Permissions::READ_WRITE } else { Permissions::READ };
                 index.grant(id, &key, rights).map(|()| true)
             }
-            Self::Revoke(number) => concluded(index.revoke(user(*number).0)).map(|_| true),
+            Self::Revoke(number) => concluded(index.revoke(user(*number).0), true),
             Self::Rotate(rotation) => rotation.make(db, index).map(|()| true),
             Self::Flush => db.flush().map(|()| true),
             Self::Checkpoint => {
