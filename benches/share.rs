@@ -122,7 +122,9 @@ fn records(path: &Path) -> Records {
         });
         ColumnFamilyDescriptor::new(name, options)
     });
-    let db = DB::open_cf_descriptors_read_only(&Options::default(), path, families, false).unwrap();
+    let mut options = Options::default();
+    options.set_track_and_verify_wals_in_manifest(true);
+    let db = DB::open_cf_descriptors_read_only(&options, path, families, false).unwrap();
     let mut found = Records::new();
     for family in HASHED {
         let handle = db.cf_handle(family).unwrap();

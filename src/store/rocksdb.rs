@@ -1,4 +1,4 @@
-//! The RocksDB engine: with `rocksdb/purge.rs` the only file that names RocksDB.
+//! The RocksDB engine: with `rocksdb/` the only file that names RocksDB.
 //!
 //! One handle per process; the directory is 0700 and locked by RocksDB, so a second process that
 //! wants to write gets `Busy`. Values are ciphertext: no compression, XXH3 block checksums, bloom
@@ -286,6 +286,8 @@ fn database_options(create: bool) -> Options {
     options.create_missing_column_families(create);
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // Not to be turned off again: RocksDB 11.8 opens a database for reading that had it on, by options
+    // that have it off, and dereferences a null pointer.
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_recycle_log_file_num(0);
     options.set_wal_ttl_seconds(0);

@@ -15,8 +15,9 @@ Examples:
 A key is 64 hexadecimal digits. It is stored nowhere: without it nothing can be read.
 Ids and names that begin with \"-\" go after \"--\".
 
-With --output json every answer from an index has its \"version_token\": the state it was given from.
-Pass one to --min-version, and an index that was put back to an earlier state is refused.
+With --output json an answer from an index has its \"version_token\": the state it was given from
+(history's lines are commits, each with its own parts of one). Pass one to --min-version, and an index
+that was put back to an earlier state is refused.
 
 Exit codes:
   0  done
