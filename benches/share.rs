@@ -112,19 +112,24 @@ fn main() {
 
 /// What the set hash covers, as another process reads it.
 fn records(path: &Path) -> Records {
-    let families = ALL.map(|name| {
-        let mut options = Options::default();
-        // As the library's: what is appended to a leaf follows it.
-        options.set_merge_operator_associative("sealvec.append", |_, before, operands| {
-            let mut value = before.unwrap_or_default().to_vec();
-            operands.iter().for_each(|operand| value.extend_from_slice(operand));
-            Some(value)
-        });
-        ColumnFamilyDescriptor::new(name, options)
-    });
+    let families = || {
+        ALL.map(|name| {
+            let mut options = Options::default();
+            // As the library's: what is appended to a leaf follows it.
+            options.set_merge_operator_associative("sealvec.append", |_, before, operands| {
+                let mut value = before.unwrap_or_default().to_vec();
+                operands.iter().for_each(|operand| value.extend_from_slice(operand));
+                Some(value)
+            });
+            ColumnFamilyDescriptor::new(name, options)
+        })
+    };
     let mut options = Options::default();
     options.set_track_and_verify_wals_in_manifest(true);
-    let db = DB::open_cf_descriptors_read_only(&options, path, families, false).unwrap();
+    // The writer takes logs and tables away meanwhile, which is a reason to look again.
+    let open = || DB::open_cf_descriptors_read_only(&options, path, families(), false);
+    let wait = |_: &_| std::thread::sleep(Duration::from_millis(50));
+    let db = (0..100).find_map(|_| open().inspect_err(wait).ok()).expect("it can be read");
     let mut found = Records::new();
     for family in HASHED {
         let handle = db.cf_handle(family).unwrap();
