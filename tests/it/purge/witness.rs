@@ -20,6 +20,9 @@ pub(super) const ITEM: u8 = 0x20;
 pub(super) const NODE: u8 = 0x30;
 pub(super) const WRAP: u8 = 0x13;
 pub(super) const ROSTER: u8 = 0x14;
+pub(super) const POSTING: u8 = 0x40;
+pub(super) const DIRECTORY: u8 = 0x41;
+pub(super) const COLUMN: u8 = 0x42;
 pub(super) const PAYLOAD: [u8; 3] = [0x50, 0x51, 0x52];
 
 const PIECE: usize = 24;
@@ -32,7 +35,8 @@ fn append(_key: &[u8], first: Option<&[u8]>, more: &MergeOperands) -> Option<Vec
 
 /// The kinds of record that keep something secret, or lead to it.
 fn matters(record: &Stored) -> bool {
-    [&[ITEM, NODE, WRAP, ROSTER][..], &PAYLOAD].concat().contains(&record.kind())
+    let kinds = [ITEM, NODE, POSTING, DIRECTORY, COLUMN, WRAP, ROSTER];
+    kinds.iter().chain(&PAYLOAD).any(|kind| *kind == record.kind())
 }
 
 /// The offsets of the pieces.
