@@ -10,6 +10,7 @@ mod delete;
 mod filters;
 mod freshness;
 mod import;
+mod secrecy;
 
 use std::fs;
 use std::path::PathBuf;
