@@ -286,7 +286,7 @@ fn a_query_says_how_it_went() {
         (hits.len(), stats.strategy, stats.selected)
     };
     // What a walk would read anyway decides, which is more for more hits.
-    assert_eq!(strategy(Filter::eq("lang", "de"), 5), (5, Way::FilteredTree, Some(100)));
+    assert_eq!(strategy(Filter::eq("lang", "de"), 2), (2, Way::FilteredTree, Some(100)));
     assert_eq!(strategy(Filter::eq("lang", "de"), 50), (50, Way::Matches, Some(100)));
     assert_eq!(strategy(Filter::lt("n", 7), 50), (7, Way::Matches, Some(7)));
     assert_eq!(strategy(!Filter::eq("lang", "de"), 5), (5, Way::FilteredTree, Some(200)));

@@ -14,7 +14,7 @@ const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
 const FIRST: usize = 32;
 /// The cosine, at a leaf's centroid, that few items exceed.
-const COSINE: f32 = 0.41;
+const COSINE: f32 = 0.38;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -104,6 +104,11 @@ impl Depth {
         (reach / 10.0).max(1.0).powf(power) * self.effort
     }
 
+    /// How many more branches are read on each level, squared, in units of the default.
+    pub(super) fn beam(&self) -> f32 {
+        if self.share < 1.0 { self.wider().powf(0.6) } else { self.effort }
+    }
+
     /// About how many leaves are read where not all of the index may be found: the most, for what is
     /// looked for is rarely where there is most of it.
     pub(crate) fn expected(&self, form: Form) -> usize {
@@ -121,6 +126,9 @@ impl Depth {
     pub(crate) fn cap(&self) -> usize {
         let wanted =
             self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
+        // The nearest of some are farther than the nearest of all, and the estimates coarser beside
+        // what sets them apart.
+        let wanted = if self.share < 1.0 { 2.0 * wanted } else { wanted };
         self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
     }
 }

@@ -398,8 +398,7 @@ impl<'a> Search<'a> {
         reason = "small positive numbers"
     )]
     fn beam(&self, count: usize) -> usize {
-        let widened = if self.sieve.is_some() { self.depth.wider() } else { self.depth.effort };
-        let widened = widened.max(1.0);
+        let widened = self.depth.beam().max(1.0);
         let fixed = self.depth.probes.unwrap_or(0);
         // Lengths spread the nearest over more branches.
         let breadth = if self.space.form() == Form::Inner { 6.0 } else { 2.6 };
