@@ -40,6 +40,7 @@ use std::ops::{ControlFlow, Deref};
 
 pub(crate) use audit::{Listed, SignedTable};
 pub(crate) use chain::{Chain, Link};
+pub(crate) use renew::Renewal;
 
 use crate::commit::fold::fold_oldest;
 use crate::commit::{self, Commit, Draft, Head};

@@ -29,7 +29,7 @@
 //!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
 //!   [`Index::with_key`].
 //! - [`Index::grant`] and [`Index::revoke`] manage users; [`Database::rotate_index_key`] changes
-//!   the index key.
+//!   the index key, [`Database::rotate_data_keys`] and [`Index::reencrypt`] the keys of the data.
 //! - [`Index::history`] is the signed audit trail: who changed how much, and when.
 //! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
 //!   `spawn_blocking`, as `examples/service.rs` does.
@@ -86,6 +86,7 @@ mod optimize;
 mod purge;
 mod query;
 mod redact;
+mod reencrypt;
 mod rotate;
 mod store;
 #[cfg(test)]
@@ -117,6 +118,7 @@ pub use query::{
     BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, MetadataPage, MetadataQuery, Order, Query,
     QueryStats, Selected, Strategy,
 };
+pub use reencrypt::{ReencryptOptions, ReencryptProgress, ReencryptReport};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};

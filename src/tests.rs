@@ -5,6 +5,7 @@ mod golden;
 mod observe;
 mod owed;
 mod poisoned;
+mod reencrypt;
 mod refusals;
 mod resume;
 #[cfg(feature = "rocksdb")]

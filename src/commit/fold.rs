@@ -174,6 +174,17 @@ pub(crate) fn read(snapshot: &dyn Snapshot, secrets: &Epochs, commit: &Commit) -
     found.filter(|found| found.index == index).ok_or(DAMAGED)
 }
 
+/// Seals the stored fold that ends with the commit `through` again under another epoch.
+pub(crate) fn reseal(
+    secrets: &Epochs,
+    epoch: u32,
+    index: IndexId,
+    through: u64,
+    stored: &[u8],
+) -> Result<Vec<u8>> {
+    SHAPE.reseal(secrets, epoch, index, key::number_id(through), stored, &random()?)
+}
+
 /// One commit in so many folds the oldest: an eighth of those kept, within limits.
 fn step(retention: u64) -> u64 {
     (retention / 8).clamp(16, 256)

@@ -1,5 +1,7 @@
 //! Renewing an index's keys: every wrap, roster record and grant table is made again.
 //!
+//! Done for another index key, for another data key, and to take data keys out of use.
+//!
 //! Works from the roster, so no user's key is needed: the root opens each user's wraps with the
 //! pseudorandom key it kept, and seals them again with other secrets. Users keep their place, their
 //! rights, their grant number and their writer key; the root gets a new writer key, because who had
@@ -24,11 +26,22 @@ use crate::commit::{Commit, Draft};
 use crate::crypto::kdf::{self, Prk};
 use crate::crypto::sign::KeyPair;
 use crate::crypto::wrap::{self, Right};
-use crate::crypto::{IndexKey, UserKey};
+use crate::crypto::{IndexKey, Secret, UserKey};
 use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, Permissions, UserId};
 use crate::store::record::Epochs;
 use crate::store::{Family, Limits, Snapshot, key};
+
+/// What is different about the keys of an index once they are renewed.
+#[derive(Clone, Copy)]
+pub(crate) enum Renewal<'a> {
+    /// Another index key.
+    IndexKey(&'a IndexKey),
+    /// Another data key, which new records are sealed under. The older ones stay valid.
+    DataKey,
+    /// Without the data keys of these epochs.
+    Without(&'a [u32]),
+}
 
 impl RootKey {
     /// The roster record of a user.
@@ -40,40 +53,51 @@ impl RootKey {
         roster_entry(snapshot, &self.0.prk, self.0.index, user)
     }
 
-    /// Puts everything that the keys of the index are in under another index key into the draft,
-    /// and makes `next` name the new table. Returns who signs that commit.
+    /// Puts everything that holds the keys of the index into the draft, made again, and makes `next`
+    /// name the new table. Returns who signs that commit.
     pub(crate) fn renew(
         self,
         snapshot: &dyn Snapshot,
-        new: &IndexKey,
+        renewal: Renewal<'_>,
         limits: Limits,
         draft: &mut Draft,
         next: &mut Commit,
     ) -> Result<Self> {
         let Session { index, names, head, table: superseded, prk: old, secrets, .. } = self.0;
         let old_verify = secrets.root_verify;
-        let prk = Prk::new(&kdf::root_prk(index, new));
+        let replaced = match renewal {
+            Renewal::IndexKey(new) => Some(Prk::new(&kdf::root_prk(index, new))),
+            Renewal::DataKey | Renewal::Without(_) => None,
+        };
+        let prk = replaced.as_ref().unwrap_or(&old);
         let signer = KeyPair::from_seed(prk.root_sign_seed());
-        if *signer.public() == old_verify {
+        if replaced.is_some() && *signer.public() == old_verify {
             return Err(Error::invalid("the new index key is the old one; make another"));
         }
         let opens = Epochs::new(read_secrets(&secrets));
-        let valid = secrets.epochs.into_iter().filter(|(n, _)| superseded.epochs.contains(n));
-        let secrets = wrap::Secrets {
-            epochs: valid.collect(),
-            name: secrets.name,
-            root_verify: *signer.public(),
-        };
+        let mut keys = secrets.epochs;
+        keys.retain(|(n, _)| superseded.epochs.contains(n));
+        match renewal {
+            Renewal::IndexKey(_) => {}
+            Renewal::DataKey => keys.insert(0, another(&superseded.epochs)?),
+            Renewal::Without(unused) => {
+                let current = superseded.epoch();
+                keys.retain(|(n, _)| *n == current || !unused.contains(n));
+            }
+        }
+        let secrets =
+            wrap::Secrets { epochs: keys, name: secrets.name, root_verify: *signer.public() };
 
         let number = superseded.number.checked_add(1).ok_or(Error::Integrity(Fault::GrantTable))?;
         let locator = prk.locator();
         let mut puts = BTreeMap::new();
         let Wraps { records, writer } =
-            seal_wraps(&prk, index, locator, Permissions::ROOT, number, &secrets)?;
+            seal_wraps(prk, index, locator, Permissions::ROOT, number, &secrets)?;
         let writer = writer.ok_or(Error::Integrity(Fault::Wrap))?;
         puts.extend(records);
 
-        let mut table = Table { number, ..superseded };
+        let numbers_of = secrets.epochs.iter().map(|(epoch, _)| *epoch);
+        let mut table = Table { number, epochs: numbers_of.collect(), ..superseded };
         for principal in &mut table.principals {
             let Some(user) = principal.user else {
                 *principal = Principal {
@@ -91,14 +115,16 @@ impl RootKey {
             if entry.user != user || entry.locator != principal.locator {
                 return Err(Error::Integrity(Fault::Roster));
             }
-            if is_key_of(new, index, &entry)? {
+            if let Renewal::IndexKey(new) = renewal
+                && is_key_of(new, index, &entry)?
+            {
                 return Err(Error::invalid(
                     "the new index key is the key of a user; make one of its own",
                 ));
             }
             puts.extend(rewrap(snapshot, index, principal, &entry, &secrets)?);
             let place = prk.roster_place(user);
-            let sealed = roster::seal(&prk, index, &place, &entry)?;
+            let sealed = roster::seal(prk, index, &place, &entry)?;
             puts.insert(key::roster(index, &place), sealed);
         }
 
@@ -146,11 +172,24 @@ impl RootKey {
             user: None,
             grant: number,
             permissions: Permissions::ROOT,
-            prk,
+            prk: replaced.unwrap_or(old),
             secrets,
             writer: Some(writer),
         }))
     }
+}
+
+/// A new data key, of the epoch after all there were: a number never comes again.
+fn another(valid: &[u32]) -> Result<(u32, Secret)> {
+    if valid.len() >= usize::from(wrap::MAX_EPOCHS) {
+        return Err(Error::invalid(format!(
+            "the index has {} data keys in use, which is the most it takes; run `reencrypt` to its \
+             end, which takes the older ones out of use",
+            wrap::MAX_EPOCHS
+        )));
+    }
+    let last = valid.iter().max().and_then(|last| last.checked_add(1));
+    Ok((last.ok_or(Error::Integrity(Fault::GrantTable))?, Secret::random()?))
 }
 
 fn roster_entry(

@@ -54,6 +54,36 @@ pub(crate) enum Kind {
     Metadata = 0x52,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 19] = [
+        Self::Database,
+        Self::Name,
+        Self::PurgeOwed,
+        Self::CheckpointMade,
+        Self::Head,
+        Self::Commit,
+        Self::Table,
+        Self::Wrap,
+        Self::Roster,
+        Self::SetHash,
+        Self::Fold,
+        Self::Item,
+        Self::Node,
+        Self::Posting,
+        Self::Directory,
+        Self::Column,
+        Self::Vector,
+        Self::Contents,
+        Self::Metadata,
+    ];
+
+    /// The kind in a key, if it is one of these.
+    pub(crate) fn of(key: &[u8]) -> Option<Self> {
+        let byte = *key.get(16)?;
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
 /// The 16-byte pseudonym of an item.
 pub(crate) type Pseudonym = [u8; 16];
 

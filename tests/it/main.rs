@@ -14,6 +14,7 @@ mod cache;
 #[cfg(unix)]
 mod children;
 mod cli;
+mod data_keys;
 mod delete;
 #[cfg(unix)]
 mod delete_kill;
@@ -35,6 +36,8 @@ mod permissions;
 mod purge;
 mod races;
 mod reads;
+#[cfg(unix)]
+mod rekey_kill;
 mod restored;
 mod rotation;
 mod stateless;

@@ -28,7 +28,7 @@ fn layer(module: &str) -> Option<u32> {
         "index" => 50,
         "purge" => 55,
         "query" | "delete" | "users" | "database" | "verify" | "optimize" | "history"
-        | "rotate" | "bench_support" => 60,
+        | "rotate" | "reencrypt" | "bench_support" => 60,
         "fuzz_support" => 65,
         "lib" => 70,
         _ => return None,

@@ -57,5 +57,7 @@ pub(super) const fn method(operation: Operation) -> &'static str {
         Operation::ListIndexes => "Database::list_indexes",
         Operation::DeleteIndex => "Database::delete_index",
         Operation::RotateIndexKey => "Database::rotate_index_key",
+        Operation::RotateDataKeys => "Database::rotate_data_keys",
+        Operation::Reencrypt => "Index::reencrypt",
     }
 }
