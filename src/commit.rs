@@ -38,7 +38,7 @@ use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
 /// The version of commit bodies and records.
-pub(crate) const FORMAT: u8 = 4;
+pub(crate) const FORMAT: u8 = 5;
 /// The version of the head record.
 pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.

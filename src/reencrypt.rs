@@ -1,7 +1,7 @@
 //! Re-encryption: everything under an older data key is sealed again under the present one.
 //!
-//! Goes through nodes, items, attribute blocks and commits in this order, some of them in each
-//! commit (`reencrypt/work.rs`); grant tables were sealed again when the data key was changed. What
+//! Goes through nodes, items, attribute blocks, grant tables and commits in this order, some of them
+//! in each commit (`reencrypt/work.rs`). What
 //! is written meanwhile is under the present data key already, and nothing is ever sealed under an
 //! older one, so one pass is enough: what is behind it stays done. A run that was stopped or killed
 //! is resumed by the next, which skips what is under the present data key.
@@ -116,7 +116,8 @@ impl Index<'_> {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] unless the caller holds the index key; [`Error::Integrity`] if a
-    /// record is damaged: delete the item, and go on; [`Error::PurgeIncomplete`] if the older data
+    /// record is damaged: delete the item, and go on (a damaged commit or grant table keeps the older
+    /// data keys in use until it is folded); [`Error::PurgeIncomplete`] if the older data
     /// keys are out of use, but files still hold what was under them; and those of every call. What
     /// was committed stays.
     ///

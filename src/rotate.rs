@@ -2,15 +2,15 @@
 //!
 //! Steps, and what a crash after each leaves:
 //! 1. Under the index's write lock, open everything with the index key. As before.
-//! 2. Make every wrap, roster record and grant table again (`keyring/renew.rs`). As before.
+//! 2. Make every wrap and roster record again, and a new grant table (`keyring/renew.rs`). As before.
 //! 3. One synced batch puts them, deletes what is not in force any more, and says which purge is
 //!    owed at once. All of it, or nothing: either the old keys are in force or the new.
 //! 4. The purge, without the lock. After a crash before its end the next open for writing does it.
 //!
 //! A data key is a read secret with a number, its epoch. Users and grants stay as they are, and
-//! nothing else is sealed again here, so the cost is that of the users and the grant tables, not of
-//! the items. A new data key needs no purge: the older ones stay valid until `reencrypt` has taken
-//! them out of use.
+//! nothing else is sealed again here: the cost is that of the users, and for another index key of a
+//! signature for each grant table, not of the items. A new data key needs no purge: the older ones
+//! stay valid until `reencrypt` has taken them out of use.
 
 use std::sync::PoisonError;
 

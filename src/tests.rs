@@ -7,6 +7,7 @@ mod owed;
 mod poisoned;
 mod reencrypt;
 mod refusals;
+mod renewed;
 mod resume;
 #[cfg(feature = "rocksdb")]
 mod shredded;

@@ -53,7 +53,7 @@ impl Survey<'_> {
             // Under the keys of root and users, and made again whenever the data keys change.
             Kind::Wrap | Kind::Roster => return Ok(()),
             Kind::Commit | Kind::Fold => Fault::Commit,
-            Kind::Table => Fault::GrantTable,
+            Kind::Table | Kind::TableSignature => Fault::GrantTable,
             Kind::Item => {
                 let pseudonym = key::pseudonym_of(place);
                 let pseudonym = pseudonym.ok_or(Error::Integrity(Fault::ItemRecord))?;

@@ -4,7 +4,7 @@
 //! an older data key. Both what it looks at and what it changes are bounded, for it holds the write
 //! lock. A new family of sealed records is another stage.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::items::Batch;
@@ -14,6 +14,7 @@ use crate::error::{Error, Fault, Result};
 use crate::id::NodeId;
 use crate::index::{Index, Outcome, open_item};
 use crate::keyring::RootKey;
+use crate::keyring::table::{self, signature};
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{epoch_of, node_epochs};
 use crate::store::{Family, Limits, Snapshot};
@@ -23,8 +24,10 @@ use crate::tree::node::Node;
 const NODES: usize = 32;
 /// Item records, attribute blocks or commits that a step looks at.
 const LOOKED: usize = 4096;
-/// Attribute blocks and commits that a step seals.
+/// Attribute blocks, grant tables and commits that a step seals.
 const RECORDS: usize = 512;
+/// Bytes of grant tables that a step seals, and one table more.
+const BYTES: usize = 4 << 20;
 
 /// Where a run goes on.
 #[derive(Debug, Clone)]
@@ -33,6 +36,10 @@ pub(super) enum Stage {
     /// Those that are in no leaf, or were in a leaf that moved.
     Items(Pseudonym),
     Attributes(Vec<u8>),
+    Tables(u64),
+    /// The signatures of those.
+    Signatures(u64),
+    /// And the fold.
     Commits(u64),
 }
 
@@ -66,6 +73,8 @@ impl Work<'_> {
             Stage::Nodes(from) => self.nodes(from, next.sequence, &mut draft)?,
             Stage::Items(from) => self.items(&from, next.sequence, &mut draft)?,
             Stage::Attributes(from) => (0, Some(self.attributes(&from, &mut draft)?)),
+            Stage::Tables(from) => (0, Some(self.tables(from, &mut draft)?)),
+            Stage::Signatures(from) => (0, Some(self.signatures(from, &mut draft)?)),
             Stage::Commits(from) => (0, self.commits(from, &mut draft)?),
         };
         let step = Step { items: items as u64, next: stage };
@@ -184,7 +193,7 @@ impl Work<'_> {
     /// Blocks of the attribute index.
     fn attributes(&self, from: &[u8], draft: &mut Draft) -> Result<Stage> {
         let (index, epoch) = (self.key.index, self.key.table.epoch());
-        let (mut looked, mut sealed, mut stage) = (0, 0, Stage::Commits(0));
+        let (mut looked, mut sealed, mut stage) = (0, 0, Stage::Tables(0));
         let mut outcome = Ok(());
         self.snapshot.scan(Family::Attributes, &index.0, from, &mut |place, stored| {
             if looked == LOOKED || sealed == RECORDS {
@@ -205,6 +214,65 @@ impl Work<'_> {
                     return ControlFlow::Break(());
                 }
             }
+            ControlFlow::Continue(())
+        })?;
+        outcome.map(|()| stage)
+    }
+
+    /// Grant tables, all parts of each. Those that no stage comes to, for they are newer than the
+    /// run, are under the present data key.
+    fn tables(&self, from: u64, draft: &mut Draft) -> Result<Stage> {
+        let (index, epoch, secrets) = (self.key.index, self.key.table.epoch(), &self.key.epochs);
+        let mut due = BTreeMap::<u64, Vec<Vec<u8>>>::new();
+        let (mut looked, mut bytes, mut stage) = (0, 0, Stage::Signatures(0));
+        let (prefix, from) = (key::tables(index), key::table(index, from, 0));
+        self.snapshot.scan(Family::Catalog, &prefix, &from, &mut |place, stored| {
+            let Some((number, part)) = key::table_part_of(place) else {
+                return ControlFlow::Continue(());
+            };
+            if part == 0 && (looked == LOOKED || due.len() == RECORDS || bytes > BYTES) {
+                stage = Stage::Tables(number);
+                return ControlFlow::Break(());
+            }
+            looked += usize::from(part == 0);
+            if due.contains_key(&number) || (part == 0 && epoch_of(stored) != Some(epoch)) {
+                bytes += stored.len();
+                due.entry(number).or_default().push(stored.to_vec());
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (number, parts) in due {
+            let longest = self.limits.value;
+            for (place, new) in table::reseal(secrets, epoch, index, number, &parts, longest)? {
+                draft.changes.put(Family::Catalog, place, None, new);
+            }
+        }
+        Ok(stage)
+    }
+
+    fn signatures(&self, from: u64, draft: &mut Draft) -> Result<Stage> {
+        let (index, epoch, secrets) = (self.key.index, self.key.table.epoch(), &self.key.epochs);
+        let (mut looked, mut sealed, mut stage) = (0, 0, Stage::Commits(0));
+        let mut outcome = Ok(());
+        let (prefix, from) = (key::table_signatures(index), key::table_signature(index, from));
+        self.snapshot.scan(Family::Catalog, &prefix, &from, &mut |place, stored| {
+            let Some(number) = key::sequence_of(place) else { return ControlFlow::Continue(()) };
+            if looked == LOOKED || sealed == RECORDS {
+                stage = Stage::Signatures(number);
+                return ControlFlow::Break(());
+            }
+            looked += 1;
+            if epoch_of(stored) == Some(epoch) {
+                return ControlFlow::Continue(());
+            }
+            match signature::reseal(secrets, epoch, index, number, stored) {
+                Ok(new) => draft.changes.put(Family::Catalog, place.to_vec(), None, new),
+                Err(error) => {
+                    outcome = Err(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            sealed += 1;
             ControlFlow::Continue(())
         })?;
         outcome.map(|()| stage)

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use sealvec::{Attribute, Database, IndexConfig, MIN_RETENTION, Metric, ReencryptOptions};
 
-use super::witness::{ATTRIBUTES, COMMIT, FOLD, ITEM, NODE, PAYLOAD, ROSTER, TABLE, WRAP, Witness};
+use super::witness::{
+    ATTRIBUTES, COMMIT, FOLD, ITEM, NODE, PAYLOAD, ROSTER, SIGNATURE, TABLE, WRAP, Witness,
+};
 use super::{ITEMS, USER, World, item, options};
 use crate::support::{NAME, ROOT, index_key, root, user_id, user_key};
 
@@ -36,8 +38,8 @@ fn epoch(kind: u8, head: &[u8]) -> u32 {
     u32::from_be_bytes(head[from..from + 4].try_into().unwrap())
 }
 
-const HEADED: [u8; 8] =
-    [COMMIT, TABLE, FOLD, ITEM, NODE, ATTRIBUTES[0], ATTRIBUTES[1], ATTRIBUTES[2]];
+const HEADED: [u8; 9] =
+    [COMMIT, TABLE, FOLD, SIGNATURE, ITEM, NODE, ATTRIBUTES[0], ATTRIBUTES[1], ATTRIBUTES[2]];
 
 #[test]
 fn nothing_that_was_under_a_retired_data_key_is_left() {

@@ -30,8 +30,10 @@ fn append(_key: &[u8], first: Option<&[u8]>, more: &MergeOperands) -> Option<Vec
     Some(first.into_iter().chain(more).flatten().copied().collect())
 }
 
-/// The kinds of record that keep something secret, or lead to it.
-const SECRET: [u8; 7] = [ITEM, NODE, WRAP, ROSTER, PAYLOAD[0], PAYLOAD[1], PAYLOAD[2]];
+/// The signature of a grant table, which is made by the index key.
+pub(super) const SIGNATURE: u8 = 0x17;
+/// The kinds of record that keep something secret, or lead to it, or are made by the index key.
+const SECRET: [u8; 8] = [ITEM, NODE, WRAP, ROSTER, SIGNATURE, PAYLOAD[0], PAYLOAD[1], PAYLOAD[2]];
 /// The others that are sealed.
 pub(super) const COMMIT: u8 = 0x11;
 pub(super) const TABLE: u8 = 0x12;
