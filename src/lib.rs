@@ -80,6 +80,7 @@ mod handle;
 mod history;
 mod id;
 mod index;
+mod key_provider;
 mod keyring;
 mod observe;
 mod optimize;
@@ -110,6 +111,7 @@ pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
     Item, Record, Update, UpsertReport, WriteReport,
 };
+pub use key_provider::{CachingKeyProvider, FileKeyProvider, KeyProvider, KeyRequest};
 #[cfg(feature = "metrics")]
 pub use observe::describe_metrics;
 pub use optimize::{OptimizeProgress, OptimizeReport};

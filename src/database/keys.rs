@@ -1,17 +1,55 @@
-//! Changing the keys of an index. What is done is in `rotate.rs`.
+//! The keys of an index: changing them, for which `rotate.rs` does the work, and having them provided.
 
 use super::Database;
 use crate::crypto::{IndexKey, KeyContext};
 use crate::error::Result;
+use crate::index::Index;
+use crate::key_provider::{KeyProvider, KeyRequest};
 use crate::observe::{Call, observe};
 
 impl Database {
+    /// Opens the index that is asked for with a key that the provider has for it, bound to every
+    /// call on the handle. The provider is asked once. Where a handle outlives its welcome, ask for each
+    /// call instead: [`KeyRequest::caller`].
+    ///
+    /// # Errors
+    /// Those of the provider, which is asked before anything is looked at; those of
+    /// [`load_index`](Self::load_index).
+    ///
+    /// ```
+    /// # use sealvec::{Database, Index, IndexConfig, IndexKey, KeyProvider, KeyRequest, Metric, Result};
+    /// # fn opened(db: &Database, provider: &dyn KeyProvider) -> Result<Index<'static>> {
+    /// // `provider` gets keys from a service of yours.
+    /// let index = db.load_index_with(&KeyRequest::root("notes"), provider)?;
+    /// # Ok(index)
+    /// # }
+    /// # struct Fixed;
+    /// # impl KeyProvider for Fixed {
+    /// #     fn provide(&self, _: &KeyRequest, key: &mut [u8; 32]) -> Result<()> { key.fill(7); Ok(()) }
+    /// # }
+    /// # fn main() -> Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # db.create_index("notes", &IndexKey::from_bytes(&[7; 32])?, IndexConfig::new(Metric::Cosine))?;
+    /// # assert_eq!(*opened(&db, &Fixed)?.count()?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn load_index_with(
+        &self,
+        request: &KeyRequest,
+        provider: &dyn KeyProvider,
+    ) -> Result<Index<'static>> {
+        observe(Call::LoadIndex, None, |seen| {
+            self.load(seen, request.index(), request.caller(provider)?)
+        })
+    }
+
     /// Gives an index another key. On return the old one opens nothing in this database; handles
     /// that it is bound to fail with [`Error::WrongKey`](crate::Error::WrongKey) from then on. Users keep their keys and
     /// rights, and need not be there. Always synced.
     ///
-    /// Every wrap, roster record and grant table is made again in one batch, which leaves items,
-    /// `ETag` and history as they are; see docs/security.md for what it does not reach: copies of
+    /// Every wrap and roster record is made again and every grant table signed again, in one batch,
+    /// which leaves items, `ETag` and history as they are; see docs/security.md for what it does not reach: copies of
     /// the files made before. It ends with a purge of what was under the old key, for which it waits
     /// up to five seconds if running calls hold older data. A crash in between loses nothing: the
     /// next open for writing does it.
@@ -52,7 +90,7 @@ impl Database {
     ///
     /// What was written before stays under the older data keys, and stays readable, until
     /// [`Index::reencrypt`](crate::Index::reencrypt) has sealed it again and taken those out of use. An index has at most
-    /// four data keys. The cost grows with the users and the grant tables, not with the items.
+    /// four data keys. The cost grows with the users, not with the items.
     ///
     /// # Errors
     /// [`Error::IndexNotFound`](crate::Error::IndexNotFound); [`Error::WrongKey`](crate::Error::WrongKey); [`Error::PermissionDenied`](crate::Error::PermissionDenied) if the caller is

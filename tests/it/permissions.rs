@@ -21,7 +21,7 @@ use sealvec::{
     Needs, Permissions, PurgeOptions, PurgeScope, ReencryptOptions, Result, Update, WriteOptions,
 };
 
-use methods::{NEED_NO_KEY, method};
+use methods::{NEED_NO_KEY, PROVIDED, method};
 
 use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
 
@@ -427,6 +427,10 @@ fn every_public_method_has_a_row_or_needs_no_key() {
     let mut known: BTreeSet<String> = OPERATIONS.iter().map(|o| method(*o).to_owned()).collect();
     assert_eq!(known.len(), OPERATIONS.len());
     known.extend(NEED_NO_KEY.map(str::to_owned));
+    for (provided, same) in PROVIDED {
+        assert!(known.contains(same), "{same}");
+        known.insert(provided.to_owned());
+    }
     assert_eq!(found, known, "give the method a row, or say that it needs no key");
 }
 
