@@ -27,7 +27,7 @@
 //! - [`Database`] opens a directory; [`Index`] is a handle to one index in it.
 //! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a
 //!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
-//!   [`Index::with_key`].
+//!   [`Index::with_key`]. A [`KeyProvider`] gets keys from files or a service.
 //! - [`Index::grant`] and [`Index::revoke`] manage users; [`Database::rotate_index_key`] changes
 //!   the index key, [`Database::rotate_data_keys`] and [`Index::reencrypt`] the keys of the data.
 //! - [`Index::history`] is the signed audit trail: who changed how much, and when.

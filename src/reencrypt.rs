@@ -64,13 +64,13 @@ impl ReencryptOptions {
     }
 
     /// The most items in a commit: a quarter of a second's.
-    fn most(&self) -> usize {
+    fn most(self) -> usize {
         let share = self.rate.and_then(|rate| usize::try_from(rate.get() / 4).ok());
         share.map_or(MOST, |share| share.clamp(1, MOST))
     }
 
     /// How long to wait so that `items` since `start` are not too many.
-    fn wait(&self, items: u64, start: Instant) -> Option<Duration> {
+    fn wait(self, items: u64, start: Instant) -> Option<Duration> {
         let rate = u64::from(self.rate?.get());
         let due = Duration::from_millis(items.saturating_mul(1000) / rate);
         due.checked_sub(start.elapsed()).filter(|wait| !wait.is_zero())

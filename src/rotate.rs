@@ -69,7 +69,9 @@ impl Index<'_> {
         // Step 3.
         shared.commit(&*engine, self.id(), head.commit.sequence, batch, Durability::Synced)?;
         if let Some((cache, secrets)) = cached {
-            secrets.into_iter().for_each(|secret| cache.forget_all(secret));
+            for secret in secrets {
+                cache.forget_all(secret);
+            }
         }
         renewed.remember(&shared.trust, &head);
         Ok(())

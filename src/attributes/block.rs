@@ -4,6 +4,8 @@
 //! does not open as another of the same word. Sizes are few, whatever is in a block: docs/format.md
 //! has the layouts and the sizes.
 
+mod dense;
+
 use serde_json::Number;
 
 use crate::codec::{Format, Reader, Writer};
@@ -25,14 +27,12 @@ pub(crate) const POSTING_FORMAT: u8 = 1;
 /// The version of directory blocks.
 pub(crate) const DIRECTORY_FORMAT: u8 = 1;
 /// The version of column blocks.
-pub(crate) const COLUMN_FORMAT: u8 = 1;
+pub(crate) const COLUMN_FORMAT: u8 = 2;
 
 /// Numbers that a posting block has room for, before it becomes a bitmap.
 const POSTING_SIZES: [usize; 3] = [4, 16, 64];
 /// Items that a column block has room for, before it has room for all.
 const COLUMN_SIZES: [usize; 3] = [8, 64, 256];
-/// Bytes of the bits that say which items a full column block has.
-const PRESENT: usize = 128;
 
 pub(crate) const fn shape(kind: Kind) -> Shape {
     let (what, version) = match kind {
@@ -78,11 +78,11 @@ impl Bits {
         new
     }
 
-    /// Adds eight numbers, from `offset`, which is a multiple of eight, by their bits.
-    pub(crate) fn insert_eight(&mut self, offset: u64, eight: u8) {
+    /// Adds up to 64 numbers, from `offset`, which is a multiple of 64, by their bits.
+    pub(crate) fn insert_word(&mut self, offset: u64, bits: u64) {
         let (word, _) = Self::word(offset);
         if let Some(word) = self.0.get_mut(word) {
-            *word |= u64::from(eight) << (offset % 64 / 8 * 8);
+            *word |= bits;
         }
     }
 
@@ -184,7 +184,7 @@ impl Block {
                         out.bytes(&[0; 18]);
                     });
                 } else {
-                    column_onto(spans, &mut out);
+                    dense::encode(spans, &mut out);
                 }
             }
         }
@@ -236,53 +236,12 @@ fn posting(reader: &mut Reader<'_>) -> Option<Bits> {
     (items > 0 && bits.len() == items as u64).then_some(bits)
 }
 
-/// A block with room for all items: which are there, whether any has two numbers, the least of
-/// each, and then the greatest of each if any has two.
-fn column_onto(spans: &[Option<Span>], out: &mut Writer) {
-    for eight in spans.chunks(8) {
-        let bits = (0..).zip(eight).map(|(bit, span)| u8::from(span.is_some()) << bit);
-        out.u8(bits.fold(0, |byte, bit: u8| byte | bit));
-    }
-    let two = spans.iter().flatten().any(|span| span.least.to_bits() != span.greatest.to_bits());
-    out.u8(u8::from(two));
-    for span in spans {
-        out.bytes(&span.map_or([0; 8], |span| span.least.to_be_bytes()));
-    }
-    for span in spans.iter().take(if two { spans.len() } else { 0 }) {
-        out.bytes(&span.map_or([0; 8], |span| span.greatest.to_be_bytes()));
-    }
-}
-
 fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
     let items = usize::from(reader.u16()?);
     let mut spans = vec![None; count(COLUMN)];
-    let sound = |span: Span| span.least <= span.greatest;
     let Some(size) = COLUMN_SIZES.into_iter().find(|size| items <= *size) else {
-        let (present, two) = (reader.array::<PRESENT>()?, reader.u8()?);
-        let least: Vec<[u8; 8]> = spans.iter().map(|_| reader.array()).collect::<Option<_>>()?;
-        let greatest = match two {
-            0 => least.clone(),
-            1 => spans.iter().map(|_| reader.array()).collect::<Option<_>>()?,
-            _ => return None,
-        };
-        let mut found = 0;
-        for ((place, span), both) in spans.iter_mut().enumerate().zip(least.iter().zip(&greatest)) {
-            let (least, greatest) = both;
-            if present.get(place / 8)? >> (place % 8) & 1 == 1 {
-                let both = Span {
-                    least: f64::from_be_bytes(*least),
-                    greatest: f64::from_be_bytes(*greatest),
-                };
-                sound(both).then_some(())?;
-                *span = Some(both);
-                found += 1;
-            } else if *least != [0; 8] || *greatest != [0; 8] {
-                return None;
-            }
-        }
-        // The greatest are written only if one is not the least, so that a block has one encoding.
-        let differ = least != greatest;
-        return (found == items && (two == 1) == differ).then_some(spans);
+        dense::decode(reader, items, &mut spans)?;
+        return Some(spans);
     };
     let mut last = None;
     for place in 0..size {
@@ -291,7 +250,7 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
         if place < items {
             let span =
                 Span { least: f64::from_be_bytes(least), greatest: f64::from_be_bytes(greatest) };
-            let ascends = last < Some(offset) && sound(span);
+            let ascends = last < Some(offset) && span.is_sound();
             *spans.get_mut(usize::from(offset)).filter(|_| ascends)? = Some(span);
             last = Some(offset);
         } else if offset != 0 || least != [0; 8] || greatest != [0; 8] {
@@ -301,49 +260,38 @@ fn column(reader: &mut Reader<'_>) -> Option<Vec<Option<Span>>> {
     (items > 0).then_some(spans)
 }
 
-/// Calls `visit` with eighths of a column block and bits for the items in them that pass a
-/// comparison. What [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
+/// Calls `visit` with every 64 items of a column block of which some pass a comparison, and their
+/// bits. What [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
 pub(crate) fn passing(
     block: u64,
     plain: &[u8],
     than: Than,
     bound: &Number,
-    visit: &mut dyn FnMut(u64, u8),
+    visit: &mut dyn FnMut(u64, u64),
 ) -> bool {
-    let full = plain.get(10..).and_then(|rest| rest.split_first_chunk::<PRESENT>());
-    let full = full.and_then(|(present, rest)| Some((present, rest.split_first()?)));
-    let items =
-        plain.get(8..10).map(|bytes| bytes.iter().fold(0u16, |n, byte| n << 8 | u16::from(*byte)));
+    let mut reader = Reader::new(plain);
     let [.., sparse] = COLUMN_SIZES;
-    let dense = items.is_some_and(|items| usize::from(items) > sparse);
-    let exact = exactly_real(bound).filter(|_| dense);
-    let (Some((present, (0, numbers))), Some(exact)) = (full, exact) else {
-        let Some(Block::Column(spans)) = Block::decode(Kind::Column, block, plain) else {
-            return false;
-        };
-        let spans = (0u64..).zip(spans).filter_map(|(offset, span)| Some((offset, span?)));
-        let passing = spans.filter(|(_, span)| span.passes(than, bound));
-        passing.for_each(|(offset, _)| visit(offset / 8, 1 << (offset % 8)));
-        return true;
+    let mut header = || {
+        let (found, items) = (reader.u64()?, usize::from(reader.u16()?));
+        (found == block && items > sparse).then_some(())?;
+        dense::Singles::read(reader.rest())
     };
-    let sound = plain.starts_with(&block.to_be_bytes()) && numbers.len() == 8 * count(COLUMN);
-    for ((byte, present), numbers) in (0u64..).zip(present).zip(numbers.chunks_exact(64)) {
-        let mut passing = 0u8;
-        for (bit, number) in numbers.as_chunks().0.iter().enumerate() {
-            let number = f64::from_be_bytes(*number);
-            let passes = match than {
-                Than::Gt => number > exact,
-                Than::Gte => number >= exact,
-                Than::Lt => number < exact,
-                Than::Lte => number <= exact,
-            };
-            passing |= u8::from(passes) << bit;
-        }
-        if passing & present != 0 {
-            visit(byte, passing & present);
+    if let (Some(singles), Some(bound)) = (header(), exactly_real(bound)) {
+        singles.passing(than, bound, visit);
+        return true;
+    }
+    let Some(Block::Column(spans)) = Block::decode(Kind::Column, block, plain) else {
+        return false;
+    };
+    for (place, spans) in (0u64..).zip(spans.chunks(64)) {
+        let passes = |span: &Option<Span>| span.is_some_and(|span| span.passes(than, bound));
+        let bits = (0..).zip(spans).map(|(bit, span)| u64::from(passes(span)) << bit);
+        let bits = bits.fold(0, |bits, bit: u64| bits | bit);
+        if bits != 0 {
+            visit(place, bits);
         }
     }
-    sound
+    true
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "small constants")]
@@ -369,42 +317,91 @@ mod tests {
         Block::Column(spans)
     }
 
-    /// Items with one number each.
-    fn singles(items: usize) -> Block {
+    /// Items with one number each: multiples of a step.
+    fn singles(items: usize, step: f64) -> Block {
         let mut spans = vec![None; 1024];
         for (span, item) in spans.iter_mut().zip(0..items) {
-            let number = f64::from(u32::try_from(item * 37 % 1024).unwrap()) / 4.0 - 3.0;
+            let number = f64::from(u32::try_from(item * 37 % 1024).unwrap()) * step - 3.0;
             *span = Some(Span { least: number, greatest: number });
         }
         spans.rotate_right(items % 5);
         Block::Column(spans)
     }
 
+    /// Fractions, and whole numbers in two, four and eight bytes.
+    const STEPS: [f64; 5] = [0.25, 1.0, 65.0, 4_194_000.0, 1e12];
+
     #[test]
     fn a_column_is_compared_as_its_spans_are() {
-        let bounds = ["0", "-3", "21.25", "1e300", "9007199254740993", "-0.0"];
-        for block in
-            [column_of(3), column_of(60), column_of(300), singles(64), singles(257), singles(1024)]
-        {
+        let bounds = [
+            "0",
+            "-3",
+            "21.25",
+            "1e300",
+            "-1e300",
+            "9007199254740993",
+            "-0.0",
+            "1e-20",
+            "-3.5",
+            "61",
+            "66",
+            "65469",
+            "65469.5",
+            "18446744073709551615",
+            "4290458997",
+            "4290458998",
+            "-2.0",
+        ];
+        let mut blocks = vec![column_of(3), column_of(60), column_of(300)];
+        for step in STEPS {
+            blocks.extend([64, 257, 1024].map(|items| singles(items, step)));
+        }
+        for block in blocks {
             let plain = block.encode(5).unwrap();
             let Block::Column(spans) = &block else { panic!() };
             for bound in bounds {
                 let bound: Number = serde_json::from_str(bound).unwrap();
                 for than in [Than::Gt, Than::Gte, Than::Lt, Than::Lte] {
                     let mut found = Vec::new();
-                    let mut take = |byte: u64, bits: u8| {
-                        found.extend(
-                            (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| byte * 8 + bit),
-                        );
+                    let mut take = |place: u64, bits: u64| {
+                        let bits = (0..64).filter(|bit| bits >> bit & 1 == 1);
+                        found.extend(bits.map(|bit| place * 64 + bit));
                     };
                     assert!(passing(5, &plain, than, &bound, &mut take));
                     let spans = (0u64..)
                         .zip(spans)
                         .filter(|(_, span)| span.is_some_and(|span| span.passes(than, &bound)));
-                    assert!(spans.map(|(offset, _)| offset).eq(found));
+                    assert!(spans.map(|(offset, _)| offset).eq(found), "{bound}");
                     assert!(!passing(6, &plain, than, &bound, &mut |_, _| ()));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_close_together_are_narrow() {
+        let length = |numbers: [f64; 2]| {
+            let mut spans = vec![Some(Span { least: numbers[0], greatest: numbers[0] }); 1024];
+            spans[7] = Some(Span { least: numbers[1], greatest: numbers[1] });
+            let block = Block::Column(spans);
+            let plain = block.encode(1).unwrap();
+            assert_eq!(Block::decode(Kind::Column, 1, &plain), Some(block));
+            (plain.len() - 148) / 1024
+        };
+        let most = 9_007_199_254_740_992.0;
+        for (numbers, bytes) in [
+            ([5.0, 65540.0], 2),
+            ([5.0, 65541.0], 4),
+            ([-1.0, 4_294_967_294.0], 4),
+            ([-1.0, 4_294_967_295.0], 8),
+            ([most, most - 3.0], 2),
+            ([-most, -most + 3.0], 2),
+            ([most * 2.0, most * 2.0], 8),
+            ([1.0, 1.5], 8),
+            ([1.0, -0.0], 8),
+            ([1.0, 0.0], 2),
+        ] {
+            assert_eq!(length(numbers), bytes, "{numbers:?}");
         }
     }
 
@@ -422,7 +419,9 @@ mod tests {
             (Kind::Column, column_of(256)),
             (Kind::Column, column_of(257)),
             (Kind::Column, column_of(1024)),
-            (Kind::Column, singles(600)),
+            (Kind::Column, singles(600, 0.25)),
+            (Kind::Column, singles(600, 1.0)),
+            (Kind::Column, singles(600, 4e5)),
         ];
         for (kind, block) in all {
             let plain = block.encode(7).unwrap();
@@ -457,11 +456,17 @@ mod tests {
         bitmap[2..11].fill(0xff);
         assert_eq!(Block::decode(Kind::Posting, 0, &block(&bitmap)), None, "72 bits, not 65");
         // One number that is none does not make up for one item too many.
-        let mut full = singles(300).encode(0).unwrap();
+        let mut full = singles(300, 0.25).encode(0).unwrap();
         assert!(Block::decode(Kind::Column, 0, &full).is_some());
         full[10 + 100] |= 1;
-        full[139 + 800 * 8..][..8].fill(0xff);
+        full[148 + 800 * 8..][..8].fill(0xff);
         assert_eq!(Block::decode(Kind::Column, 0, &full), None);
+        let narrow = singles(300, 1.0).encode(0).unwrap();
+        for (place, what) in [(138, "two"), (139, "width"), (148 + 800 * 2, "absent")] {
+            let mut bad = narrow.clone();
+            bad[place] ^= 1;
+            assert_eq!(Block::decode(Kind::Column, 0, &bad), None, "{what}");
+        }
         let nan = column_of(1).encode(0).map(|mut plain| {
             plain[12..20].copy_from_slice(&f64::NAN.to_be_bytes());
             plain
@@ -478,7 +483,10 @@ mod tests {
             sizes
         };
         assert_eq!(sizes((1..1365).map(posting_of).collect()), [18, 42, 138, 522]);
-        assert_eq!(sizes((1..=1024).map(column_of).collect()), [154, 1162, 4618, 16523]);
-        assert_eq!(sizes((1..=1024).map(singles).collect()), [154, 1162, 4618, 8331]);
+        assert_eq!(sizes((1..=1024).map(column_of).collect()), [154, 1162, 4618, 16532]);
+        for (step, full) in STEPS.into_iter().zip([8340, 2196, 4244, 4244, 8340]) {
+            let blocks = (1..=1024).map(|items| singles(items, step)).collect();
+            assert_eq!(sizes(blocks), [154, 1162, 4618, full], "{step}");
+        }
     }
 }

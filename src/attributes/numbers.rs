@@ -47,11 +47,11 @@ impl Numbers {
         true
     }
 
-    /// Adds eight numbers, from `number`, which is a multiple of eight, by their bits.
+    /// Adds up to 64 numbers, from `number`, which is a multiple of 64, by their bits.
     #[must_use]
-    pub(crate) fn insert_eight(&mut self, number: u64, eight: u8) -> bool {
+    pub(crate) fn insert_word(&mut self, number: u64, bits: u64) -> bool {
         let Some(place) = self.place(number / POSTING) else { return false };
-        place.get_or_insert_default().insert_eight(number % POSTING, eight);
+        place.get_or_insert_default().insert_word(number % POSTING, bits);
         true
     }
 

@@ -192,9 +192,9 @@ impl Lookup<'_> {
                 self.blocks(Kind::Column, &column(path.text()), &mut |block, plain| {
                     let mut known = true;
                     let first = block.checked_mul(COLUMN)?;
-                    let sound = passing(block, plain, *than, bound, &mut |eighth, bits| {
-                        let number = first.checked_add(eighth * 8);
-                        known &= number.is_some_and(|number| found.insert_eight(number, bits));
+                    let sound = passing(block, plain, *than, bound, &mut |place, bits| {
+                        let number = first.checked_add(place * 64);
+                        known &= number.is_some_and(|number| found.insert_word(number, bits));
                     });
                     (sound && known).then_some(())
                 })?;

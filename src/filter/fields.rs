@@ -36,6 +36,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// No writer makes others.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.least <= self.greatest
+    }
+
     /// Whether one of the numbers passes a comparison.
     pub(crate) fn passes(&self, than: Than, bound: &Number) -> bool {
         let order = |real: f64| numbers_and_real(real, bound);

@@ -39,9 +39,9 @@ fn compared(number: u64, plain: &[u8], spans: &[Option<Span>]) {
     for bound in [Number::from(0), Number::from(u64::MAX), three, half] {
         for than in [Than::Gt, Than::Gte, Than::Lt, Than::Lte] {
             let mut found = Vec::new();
-            let mut take = |eighth: u64, bits: u8| {
-                let set = (0..8).filter(|bit| bits >> bit & 1 == 1);
-                found.extend(set.map(|bit| eighth * 8 + bit));
+            let mut take = |place: u64, bits: u64| {
+                let set = (0..64).filter(|bit| bits >> bit & 1 == 1);
+                found.extend(set.map(|bit| place * 64 + bit));
             };
             assert!(passing(number, plain, than, &bound, &mut take));
             let passes = |span: &Option<Span>| span.is_some_and(|span| span.passes(than, &bound));

@@ -20,7 +20,7 @@ use super::{KeyProvider, KeyRequest};
 use crate::error::{Error, Result};
 
 /// A key in a place of its own, so that nothing moves it about.
-type Held = Box<Zeroizing<[u8; 32]>>;
+struct Held(Box<Zeroizing<[u8; 32]>>);
 
 /// Keeps the keys of another provider for a while.
 ///
@@ -85,10 +85,12 @@ enum Outcome {
     Abandoned,
 }
 
-fn hold(key: &[u8; 32]) -> Held {
-    let mut own = Box::new(Zeroizing::new([0; 32]));
-    own.copy_from_slice(key);
-    own
+impl Held {
+    fn new(key: &[u8; 32]) -> Self {
+        let mut own = Self(Box::new(Zeroizing::new([0; 32])));
+        own.0.copy_from_slice(key);
+        own
+    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -153,7 +155,7 @@ impl<P: KeyProvider> CachingKeyProvider<P> {
         let uses = state.uses;
         if let Some(kept) = state.kept.get_mut(request) {
             kept.used = uses;
-            key.copy_from_slice(&**kept.key);
+            key.copy_from_slice(&**kept.key.0);
             return None;
         }
         if let Some(flight) = state.flights.get(request) {
@@ -181,7 +183,7 @@ impl<P: KeyProvider> CachingKeyProvider<P> {
                 state.kept.remove(&oldest);
             }
             let used = state.uses;
-            let key = hold(key);
+            let key = Held::new(&key.0);
             state.kept.insert(request.clone(), Kept { key, since, used });
         }
         drop(state);
@@ -215,7 +217,7 @@ impl<P: KeyProvider> KeyProvider for CachingKeyProvider<P> {
                 let mut landing = Landing { cache: self, request, flight: &flight, since, outcome };
                 let answer = self.inner.provide(request, key);
                 landing.outcome = match &answer {
-                    Ok(()) => Outcome::Key(hold(key)),
+                    Ok(()) => Outcome::Key(Held::new(key)),
                     Err(error) => {
                         key.zeroize();
                         Outcome::Failed(error.clone())
@@ -231,7 +233,7 @@ impl<P: KeyProvider> KeyProvider for CachingKeyProvider<P> {
                         outcome = woken.unwrap_or_else(PoisonError::into_inner);
                     }
                     Some(Outcome::Key(found)) => {
-                        key.copy_from_slice(&***found);
+                        key.copy_from_slice(&**found.0);
                         return Ok(());
                     }
                     Some(Outcome::Failed(error)) => return Err(error.clone()),

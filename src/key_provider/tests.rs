@@ -128,7 +128,7 @@ fn a_key_is_kept_until_its_time_is_over() {
     pass(TTL);
     ask(&keys, &request(2)).unwrap();
     assert_eq!(keys.len(), 1);
-    pass(TTL - Duration::from_nanos(1));
+    pass(TTL.checked_sub(Duration::from_nanos(1)).unwrap());
     keys.evict_expired();
     assert_eq!(keys.len(), 1);
     pass(Duration::from_nanos(1));
@@ -152,7 +152,9 @@ fn what_was_not_used_for_longest_makes_room() {
     assert_eq!((keys.len(), service.asked(&request(3))), (3, 2));
     for none in [cached(&service, 0), CachingKeyProvider::new(&service, Duration::ZERO, 8)] {
         let before = service.all();
-        (0..3).for_each(|_| drop(ask(&none, &request(1)).unwrap()));
+        for _ in 0..3 {
+            ask(&none, &request(1)).unwrap();
+        }
         none.evict_expired();
         assert_eq!((service.all() - before, none.len()), (3, 0));
     }
@@ -163,9 +165,13 @@ fn what_is_evicted_is_asked_for_again() {
     let service = Service::default();
     let keys = cached(&service, 8);
     assert!(!keys.evict(&request(1)));
-    (1..4).for_each(|n| drop(ask(&keys, &request(n)).unwrap()));
+    for n in 1..4 {
+        ask(&keys, &request(n)).unwrap();
+    }
     assert!(keys.evict(&request(2)) && !keys.evict(&request(2)));
-    (1..4).for_each(|n| drop(ask(&keys, &request(n)).unwrap()));
+    for n in 1..4 {
+        ask(&keys, &request(n)).unwrap();
+    }
     assert_eq!((service.asked(&request(1)), service.asked(&request(2))), (1, 2));
     keys.clear();
     assert_eq!(keys.len(), 0);
@@ -220,12 +226,12 @@ impl KeyProvider for Gate {
 
 #[test]
 fn many_at_a_time_ask_once_and_all_get_the_answer() {
-    const THREADS: usize = 8;
+    const THREADS: u32 = 8;
     for fails in [false, true] {
         let (gate, asked, open) = Gate::new();
         gate.inner.fails.store(fails, Ordering::Relaxed);
         let keys = CachingKeyProvider::new(gate, TTL, 8);
-        let (barrier, before) = (Barrier::new(THREADS), AtomicU32::new(0));
+        let (barrier, before) = (Barrier::new(8), AtomicU32::new(0));
         let answers: Vec<_> = thread::scope(|scope| {
             let one = || {
                 barrier.wait();
@@ -236,17 +242,17 @@ fn many_at_a_time_ask_once_and_all_get_the_answer() {
             asked.recv().unwrap();
             // Those who come when the answer is there get it from what is kept, or of an error ask
             // for themselves; so wait until all are about to ask, and a little.
-            while before.load(Ordering::SeqCst) < THREADS as u32 {
+            while before.load(Ordering::SeqCst) < THREADS {
                 thread::yield_now();
             }
             thread::sleep(Duration::from_millis(20));
-            (0..THREADS).for_each(|_| open.send(true).unwrap());
+            for _ in 0..THREADS {
+                open.send(true).unwrap();
+            }
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let expected = match fails {
-            false => Ok(key_of(&request(1))),
-            true => Err(Error::KeyUnavailable("the service is down".into())),
-        };
+        let down = Error::KeyUnavailable("the service is down".into());
+        let expected = if fails { Err(down) } else { Ok(key_of(&request(1))) };
         assert!(answers.iter().all(|answer| *answer == expected));
         if !fails {
             assert_eq!(keys.inner().inner.all(), 1);
@@ -264,9 +270,9 @@ fn an_answer_under_way_when_its_key_is_evicted_is_not_kept() {
             let asking = scope.spawn(|| ask(&keys, &request(1)));
             asked.recv().unwrap();
             if clear {
-                keys.clear()
+                keys.clear();
             } else {
-                assert!(!keys.evict(&request(1)))
+                assert!(!keys.evict(&request(1)));
             }
             open.send(true).unwrap();
             assert_eq!(asking.join().unwrap(), Ok(key_of(&request(1))));

@@ -8,6 +8,9 @@
 //! A cursor is the place of the last item of its page in that order, with a hash of what was asked;
 //! it is sealed.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::fmt;

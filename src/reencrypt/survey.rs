@@ -48,10 +48,15 @@ impl Survey<'_> {
             Kind::Database | Kind::Name | Kind::PurgeOwed | Kind::CheckpointMade => {
                 return Err(Error::Integrity(Fault::Catalog));
             }
-            // Not sealed.
-            Kind::Head | Kind::SetHash => return Ok(()),
-            // Under the keys of root and users, and made again whenever the data keys change.
-            Kind::Wrap | Kind::Roster => return Ok(()),
+            // Not sealed; or under the keys of root and users, and made again whenever the data keys
+            // change; or told of by the item.
+            Kind::Head
+            | Kind::SetHash
+            | Kind::Wrap
+            | Kind::Roster
+            | Kind::Vector
+            | Kind::Contents
+            | Kind::Metadata => return Ok(()),
             Kind::Commit | Kind::Fold => Fault::Commit,
             Kind::Table | Kind::TableSignature => Fault::GrantTable,
             Kind::Item => {
@@ -68,8 +73,6 @@ impl Survey<'_> {
                 return Ok(());
             }
             Kind::Posting | Kind::Directory | Kind::Column => Fault::Attribute,
-            // With the item.
-            Kind::Vector | Kind::Contents | Kind::Metadata => return Ok(()),
         };
         self.used.insert(epoch_of(stored).ok_or(Error::Integrity(fault))?);
         Ok(())

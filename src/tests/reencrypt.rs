@@ -33,7 +33,7 @@ fn item(n: u16) -> Item {
     let angle = f32::from(n).sin() * 1000.0;
     Item::new(n.to_string(), [angle.fract(), (angle * 7.0).fract(), f32::from(n % 97)])
         .contents(format!("contents {n}"))
-        .metadata(json!({ "n": n, "even": n % 2 == 0 }))
+        .metadata(json!({ "n": n, "even": n.is_multiple_of(2) }))
 }
 
 fn to_the_end(index: &Index<'_>) -> ReencryptReport {
@@ -81,10 +81,11 @@ fn epochs(snapshot: &dyn Snapshot, session: &Session) -> BTreeMap<Kind, BTreeSet
                 let of = found.entry(kind).or_default();
                 match kind {
                     Kind::Head | Kind::SetHash | Kind::Wrap | Kind::Roster => {}
-                    Kind::Node => match key::node_of(place).unwrap() {
-                        (id, 0) => of.extend(node_epochs(index, id, stored).unwrap()),
-                        _ => {}
-                    },
+                    Kind::Node => {
+                        if let (id, 0) = key::node_of(place).unwrap() {
+                            of.extend(node_epochs(index, id, stored).unwrap());
+                        }
+                    }
                     Kind::Vector | Kind::Contents | Kind::Metadata => {
                         let (item, _) = key::payload_of(place).unwrap();
                         let record = snapshot.get(Family::Items, &key::item(index, &item));

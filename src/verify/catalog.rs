@@ -250,7 +250,7 @@ impl<'a> Reading<'a> {
     fn table_signature(&mut self, number: Option<u64>, tally: &mut Tally) {
         let last = self.run.key.head.commit.table;
         let kept = |number: &u64| (self.oldest.unwrap_or(last)..=last).contains(number);
-        if number.filter(kept).is_none() {
+        if !number.as_ref().is_some_and(kept) {
             tally.fault(Fault::GrantTable, number);
         }
     }

@@ -97,7 +97,9 @@ fn a_former_user_with_an_old_copy_opens_nothing_of_what_is_written_after_the_rot
     // So that nothing in it is older than what will come: only the data key may stand in the way.
     let db = Database::open(&copy, small()).unwrap();
     let index = db.load_index(NAME, root(ROOT)).unwrap();
-    (0..60).for_each(|turn| drop(index.upsert(&[item(9, turn)]).unwrap()));
+    for turn in 0..60 {
+        index.upsert(&[item(9, turn)]).unwrap();
+    }
     drop(index);
     db.close().unwrap();
 

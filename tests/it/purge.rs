@@ -17,12 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use sealvec::{
-    Database, Error, Include, Index, IndexConfig, Item, Metric, Options, Permissions, PurgeOptions,
-    PurgeReceipt, PurgeScope, Tuning, Update,
+    Attribute, Database, Error, Include, Index, IndexConfig, Item, Metric, Options, Permissions,
+    PurgeOptions, PurgeReceipt, PurgeScope, Tuning, Update,
 };
 
 use crate::support::{NAME, ROOT, index_key, refused, root, small, user, user_id, user_key};
-use witness::{ITEM, NODE, PAYLOAD, ROSTER, WRAP, Witness};
+use witness::{COLUMN, DIRECTORY, ITEM, NODE, PAYLOAD, POSTING, ROSTER, WRAP, Witness};
 
 /// Long enough for a shared machine.
 const LONG: PurgeOptions = PurgeOptions::new().deadline(Duration::from_secs(30));
@@ -57,7 +57,8 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");
         let db = Database::open(&path, options()).unwrap();
-        db.create_index(NAME, &index_key(ROOT), IndexConfig::new(Metric::Euclidean)).unwrap();
+        let config = IndexConfig::new(Metric::Euclidean).attribute("number", Attribute::Range);
+        db.create_index(NAME, &index_key(ROOT), config).unwrap();
         db.create_index("other", &index_key(ROOT), IndexConfig::new(Metric::Cosine)).unwrap();
         let other = db.load_index("other", root(ROOT)).unwrap();
         other.upsert(&(0..5).map(item).collect::<Vec<_>>()).unwrap();
@@ -136,11 +137,16 @@ impl Operation {
                 assert_eq!(index.delete(&ids).unwrap().deleted, 20);
             }
             Self::Overwrite => {
-                let again = |n| item(n).contents(format!("these contents are new: {n}"));
+                let again = |n| {
+                    let item = item(n).contents(format!("these contents are new: {n}"));
+                    item.metadata(serde_json::json!({"number": n + 1000}))
+                };
                 index.upsert(&(0..20).map(again).collect::<Vec<_>>()).unwrap();
             }
             Self::Update => {
-                index.update("item 3", Update::new().contents("these contents are new")).unwrap();
+                let update = Update::new().contents("these contents are new");
+                let update = update.metadata(serde_json::json!({"number": 1000}));
+                index.update("item 3", update).unwrap();
             }
             Self::GrantAgain => {
                 index.grant(user_id(USER), &user_key(2), Permissions::READ).unwrap();
@@ -154,7 +160,8 @@ impl Operation {
     /// The kinds of which it removes records.
     const fn removes(self) -> &'static [u8] {
         match self {
-            Self::Delete | Self::Overwrite | Self::Update => &[ITEM, NODE, PAYLOAD[1]],
+            Self::Delete => &[ITEM, NODE, POSTING, DIRECTORY, COLUMN, PAYLOAD[1]],
+            Self::Overwrite | Self::Update => &[ITEM, NODE, POSTING, COLUMN, PAYLOAD[1]],
             Self::GrantAgain => &[WRAP, ROSTER],
             Self::Optimize => &[NODE],
         }
@@ -398,13 +405,13 @@ fn a_purge_goes_on_while_others_write_and_what_they_owe_stays_owed() {
     });
     // What was gone before they wrote is gone from the files.
     let after = world.witness.traces(&world.path);
-    for kind in [ITEM, NODE] {
+    for kind in [ITEM, NODE, POSTING] {
         assert_eq!((after[&kind].0, after[&kind].1), (before[&kind].0, 0), "{kind:02x}");
     }
     world.index().upsert(&[item(100)]).unwrap();
     assert_eq!(world.db.purge_owed().unwrap().len(), 1);
     assert!(world.db.purge_owed().unwrap().is_empty());
-    for kind in [ITEM, NODE] {
+    for kind in [ITEM, NODE, POSTING] {
         assert_eq!(world.traces()[&kind].1, 0);
     }
 }

@@ -286,7 +286,7 @@ def main():
     check("item.key", key(0x20, pseudonym))
     stored, salt = given("item.sealed"), ramp(0x07, 24)
     at = place(0x20, pseudonym, 258)
-    assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+    assert stored[:37] == u8(2 if kind == 0x42 else 1) + u32(2) + u64(258) + salt
     assert open_whole(single_use("record", at, salt), at, stored[37:]) == record
 
     # Set hash: 1,024 big-endian numbers, added modulo 2^16.
@@ -381,6 +381,10 @@ def centroid(first):
     return bytes(1 + (7 * i + first) % 255 for i in range(128))
 
 
+def first_bits(count):
+    return ((1 << count) - 1).to_bytes(128, "little")
+
+
 def attributes():
     path = u32(3) + b"a.b"
     words = [
@@ -401,12 +405,17 @@ def attributes():
         (0x0E, "bitmap", 0x40, places[0], 4, u16(65) + bitmap),
         (0x0F, "directory", 0x41, bytes(8) + u64(5), 5, bytes(16) + ramp(0x70, 16) + bytes(62 * 16)),
         (0x10, "column", 0x42, places[1], 6, u16(1) + u16(1) + struct.pack(">dd", -1.5, 2.25) + bytes(7 * 18)),
+        (0x11, "narrow", 0x42, places[1], 7, u16(945) + first_bits(945) + u8(0) + u8(2) + struct.pack(">d", -5)
+            + b"".join(u16(13 * item) for item in range(945)) + bytes(2 * 79)),
+        (0x12, "two", 0x42, places[1], 8, u16(257) + first_bits(257) + u8(1) + u8(4) + struct.pack(">d", -5)
+            + bytes(4 * 1024) + u32(70005) * 257 + bytes(4 * 767)),
     ]:
         plain = u64(number) + content
         check(f"attribute.{name}.plain", plain)
-        salt, at = ramp(first, 24), place(kind, logical, 258)
+        form = 2 if kind == 0x42 else 1
+        salt, at = ramp(first, 24), place(kind, logical, 258, form=form)
         stored = given(f"attribute.{name}")
-        assert stored[:37] == u8(1) + u32(2) + u64(258) + salt
+        assert stored[:37] == u8(form) + u32(2) + u64(258) + salt
         assert open_whole(single_use("attribute", at, salt), at, stored[37:]) == plain, name
         block = u64(number) if kind == 0x41 else logical + u64(number)
         check(f"attribute.{name}.key", key(kind, block))

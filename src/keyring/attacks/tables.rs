@@ -144,12 +144,16 @@ fn a_signature_of_another_table_or_none_is_refused() {
     };
     let refused = || {
         let fresh = world.store.open();
-        EVERYONE.into_iter().for_each(|who| world.gets(&fresh, who, &TABLE));
+        for who in EVERYONE {
+            world.gets(&fresh, who, &TABLE);
+        }
     };
     // The control: as it was, sealed again.
     put(reader.table.hash(), honest);
     let fresh = world.store.open();
-    EVERYONE.into_iter().for_each(|who| drop(fresh.load_index(NAME, who.context()).unwrap()));
+    for who in EVERYONE {
+        fresh.load_index(NAME, who.context()).unwrap();
+    }
     let snapshot = world.store.snapshot();
     let before = table::read(&*snapshot, &reader.epochs, world.index, current - 1).unwrap();
     for (hash, signature) in

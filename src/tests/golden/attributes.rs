@@ -25,7 +25,9 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
     lines.section(
         "Blocks, sealed for commit 258: of a posting, number 3 with the items 2 and 4095, and number 4\n\
          with the first 65; of the directory, number 5 with the item 70..7f as its second; of a column,\n\
-         number 6 with item 1 from -1.5 to 2.25. Salts begin at 0d, 0e, 0f and 10.",
+         number 6 with item 1 from -1.5 to 2.25, number 7 with -5, 8, 21 and so on in its first 945 items,\n\
+         and number 8 with -5 to 70000 in its first 257. Salts begin at\n\
+         0d, 0e, 0f, 10, 11 and 12.",
     );
     let bits = |offsets: &mut dyn Iterator<Item = u64>| {
         let mut bits = Bits::default();
@@ -35,11 +37,17 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
     let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 1024]);
     items[1] = ramp(0x70);
     spans[1] = Some(Span { least: -1.5, greatest: 2.25 });
+    let narrow = (0..1024i32).map(|item| (item < 945).then(|| f64::from(item * 13 - 5)));
+    let narrow = narrow.map(|number| number.map(|number| Span { least: number, greatest: number }));
+    let two = (0..1024).map(|item| (item < 257).then_some(Span { least: -5.0, greatest: 7e4 }));
+    let (narrow, two) = (Block::Column(narrow.collect()), Block::Column(two.collect()));
     let blocks = [
         ("posting", Kind::Posting, posting, 3, bits(&mut [2, 4095].into_iter())),
         ("bitmap", Kind::Posting, posting, 4, bits(&mut (0..65))),
         ("directory", Kind::Directory, key::number_id(5), 5, Block::Directory(items)),
         ("column", Kind::Column, column, 6, Block::Column(spans)),
+        ("narrow", Kind::Column, column, 7, narrow),
+        ("two", Kind::Column, column, 8, two),
     ];
     for (first, (name, kind, logical, number, block)) in (0x0d..).zip(blocks) {
         let plain = block.encode(number).unwrap();

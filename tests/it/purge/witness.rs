@@ -20,6 +20,9 @@ pub(super) const ITEM: u8 = 0x20;
 pub(super) const NODE: u8 = 0x30;
 pub(super) const WRAP: u8 = 0x13;
 pub(super) const ROSTER: u8 = 0x14;
+pub(super) const POSTING: u8 = 0x40;
+pub(super) const DIRECTORY: u8 = 0x41;
+pub(super) const COLUMN: u8 = 0x42;
 pub(super) const PAYLOAD: [u8; 3] = [0x50, 0x51, 0x52];
 
 const PIECE: usize = 24;
@@ -33,12 +36,14 @@ fn append(_key: &[u8], first: Option<&[u8]>, more: &MergeOperands) -> Option<Vec
 /// The signature of a grant table, which is made by the index key.
 pub(super) const SIGNATURE: u8 = 0x17;
 /// The kinds of record that keep something secret, or lead to it, or are made by the index key.
-const SECRET: [u8; 8] = [ITEM, NODE, WRAP, ROSTER, SIGNATURE, PAYLOAD[0], PAYLOAD[1], PAYLOAD[2]];
+const SECRET: [u8; 11] = [
+    ITEM, NODE, POSTING, DIRECTORY, COLUMN, WRAP, ROSTER, SIGNATURE, PAYLOAD[0], PAYLOAD[1],
+    PAYLOAD[2],
+];
 /// The others that are sealed.
 pub(super) const COMMIT: u8 = 0x11;
 pub(super) const TABLE: u8 = 0x12;
 pub(super) const FOLD: u8 = 0x16;
-pub(super) const ATTRIBUTES: [u8; 3] = [0x40, 0x41, 0x42];
 
 /// The offsets of the pieces.
 fn pieces(value: &[u8]) -> Vec<&[u8]> {
@@ -57,8 +62,7 @@ pub(super) struct Witness {
 impl Witness {
     /// One that looks at every kind of record that is sealed.
     pub(super) fn of_all_that_is_sealed() -> Self {
-        let besides = [&[COMMIT, TABLE, FOLD][..], &ATTRIBUTES].concat();
-        Self { besides, ..Self::default() }
+        Self { besides: vec![COMMIT, TABLE, FOLD], ..Self::default() }
     }
 
     /// Looks at what is stored now, while the database is open.
