@@ -33,7 +33,7 @@ use crate::observe::Call;
 use work::{Stage, Work};
 
 /// Items that one commit seals again at most.
-const MOST: usize = 1024;
+const MOST: usize = 2048;
 /// How often a run begins again because the data key was changed while it ran.
 const PASSES: u32 = 4;
 

@@ -13,9 +13,9 @@ use crate::crypto::random;
 use crate::error::{Error, Fault, Result};
 use crate::id::NodeId;
 use crate::index::{Growth, open_item};
-use crate::store::Family;
 use crate::store::key::{self, Pseudonym};
 use crate::store::record::{Field, ITEM, ItemRecord, PayloadCipher, hash_values};
+use crate::store::{Family, Value};
 use crate::tree::Backing;
 use crate::tree::node::Node;
 use crate::tree::plan::Effects;
@@ -90,6 +90,7 @@ impl<'a> Batch<'a> {
         let nodes = self.nodes.into_iter().map(|(id, node)| (id, Some(node))).collect();
         let effects = Effects { nodes, appended: Vec::new(), homes: HashMap::new() };
         self.growth.apply_all(effects, sequence, limits, draft)?;
+        draft.changes.sort();
         Ok(found.len())
     }
 
@@ -142,10 +143,20 @@ impl Work<'_> {
     ) -> Result<(Changes, Vec<(Pseudonym, ItemRecord)>)> {
         let (key, index, epoch) = (self.key, self.key.index, self.key.table.epoch());
         let (mut changes, mut renewed) = (Changes::new(), Vec::new());
+        let due = |item: &&Found| item.record.payload_epoch != epoch;
+        let keys: Vec<Vec<u8>> = share
+            .iter()
+            .filter(due)
+            .flat_map(|item| {
+                let of = |field| item.record.payload_keys(index, field, &item.pseudonym);
+                Field::ALL.into_iter().flat_map(of)
+            })
+            .collect();
+        let mut values = self.snapshot.multi_get_pinned(Family::Payload, &keys)?.into_iter();
         for Found { pseudonym, stored, record } in share {
             let mut record = record.clone();
             if record.payload_epoch != epoch {
-                self.reseal_payload(pseudonym, &mut record, &mut changes)?;
+                self.reseal_payload(pseudonym, &mut record, &mut values, &mut changes)?;
                 renewed.push((*pseudonym, record.clone()));
             }
             let place = ITEM.place(index, epoch, *pseudonym, sequence);
@@ -155,10 +166,12 @@ impl Work<'_> {
         Ok((changes, renewed))
     }
 
-    fn reseal_payload(
+    /// `values` are those of the item's payload, all parts of each field, and then of others.
+    fn reseal_payload<'v>(
         &self,
         pseudonym: &Pseudonym,
         record: &mut ItemRecord,
+        values: &mut impl Iterator<Item = Option<Value<'v>>>,
         changes: &mut Changes,
     ) -> Result<()> {
         let (key, index, epoch) = (self.key, self.key.index, self.key.table.epoch());
@@ -171,8 +184,8 @@ impl Work<'_> {
         for field in Field::ALL {
             let Some(extent) = record.extent(field).cloned() else { continue };
             let keys: Vec<_> = record.payload_keys(index, field, pseudonym).collect();
-            let values = self.snapshot.multi_get_pinned(Family::Payload, &keys)?;
-            let values = values.into_iter().collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+            let values = values.by_ref().take(keys.len()).collect::<Option<Vec<_>>>();
+            let values = values.ok_or_else(damaged)?;
             let values: Vec<&[u8]> = values.iter().map(|value| &**value).collect();
             if hash_values(&values) != extent.hash {
                 return Err(damaged());

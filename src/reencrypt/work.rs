@@ -21,7 +21,7 @@ use crate::store::{Family, Limits, Snapshot};
 use crate::tree::node::Node;
 
 /// Nodes that a step reads.
-const NODES: usize = 32;
+const NODES: usize = 16;
 /// Item records, attribute blocks or commits that a step looks at.
 const LOOKED: usize = 4096;
 /// Attribute blocks, grant tables and commits that a step seals.
@@ -137,6 +137,8 @@ impl Work<'_> {
         if items.is_empty() && batch.is_empty() {
             return Ok((0, Some(stage)));
         }
+        // An ordered store reads neighbours faster.
+        items.sort_unstable();
         let taken = batch.seal(&items, sequence, draft)?;
         if taken < items.len() {
             stage = Stage::Nodes(from);
