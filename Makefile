@@ -32,7 +32,7 @@ demo: setup ## build the CLI and show its main job on real data
 test: setup ## all tests, those in the documentation included
 	$(call run,cargo test --release --locked --workspace)
 
-soak: setup ## the fault suites with ten times as many cases, and one under valgrind
+soak: setup ## the fault suites with ten times as many cases, one under valgrind, and constant time
 	@sh scripts/soak.sh
 
 test-aws-lc: setup ## the same with AES-GCM by AWS-LC

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench filters` takes the 5,000 items of `data/`; with `-- VECTORS.npy ITEMS.jsonl
 //! QUERIES.npy` other vectors (f16, 384 components), items and queries. One thread, files in the
-//! page cache. Every ratio is to something measured in the same run.
+//! page cache. Every ratio is to something measured in the same run. `SEALVEC_BENCH_ONLY` is a part of the names of the filters
+//! to run, and with `SEALVEC_BENCH_DETAIL` what queries read is printed.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use half::f16;
 use sealvec::{
     Attribute, Database, DeleteOptions, Durability, Filter, Index, IndexConfig, IndexKey, Item,
-    KeyContext, Metric, Options, Selector,
+    KeyContext, Metric, Options, QueryStats, Selector,
 };
 use serde_json::{Value, json};
 
@@ -116,7 +117,11 @@ fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
         ("not lex 6, senses 1", Filter::ne("lex", 6).and(Filter::eq("senses", 1))),
         ("own = 17", Filter::eq("own", 17)),
     ];
+    let only = std::env::var("SEALVEC_BENCH_ONLY").ok();
     for (name, filter) in filters {
+        if only.as_ref().is_some_and(|only| !name.contains(&only[..])) {
+            continue;
+        }
         let plain = speed(index, queries, None);
         let filtered = speed(index, queries, Some(&filter));
         let (mut found, mut wanted) = (0, 0);
@@ -138,7 +143,25 @@ fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
             plain.as_secs_f64() / filtered.as_secs_f64(),
         );
         if std::env::var_os("SEALVEC_BENCH_DETAIL").is_some() {
-            println!("    {stats:?}");
+            let mean = |of: &dyn Fn(&QueryStats) -> u64| {
+                let all = queries.iter().map(|query| {
+                    let query = index.query(query).filter(filter.clone());
+                    of(&query.run_with_stats().unwrap().1)
+                });
+                all.sum::<u64>() / queries.len() as u64
+            };
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap();
+            println!(
+                "    leaves and branches {}, rows {}, vectors {}, {} KB; us: route {}, score {}, rerank {}, finish {}",
+                mean(&|stats| stats.nodes),
+                mean(&|stats| stats.rows),
+                mean(&|stats| stats.reranked),
+                mean(&|stats| stats.bytes_opened) / 1024,
+                mean(&|stats| micros(stats.routing)),
+                mean(&|stats| micros(stats.scoring)),
+                mean(&|stats| micros(stats.reranking)),
+                mean(&|stats| micros(stats.finishing)),
+            );
         }
     }
     println!("\nunfiltered: {:.0} us a query\n", speed(index, queries, None).as_secs_f64() * 1e6);

@@ -1,8 +1,10 @@
 #!/bin/sh
-# The fault suites with ten times as many cases, then one of them under valgrind, where it is
-# installed. Needs no network. Prints the cases of each suite.
+# The fault suites with ten times as many cases, one of them under valgrind, where it is installed,
+# and the measurements of constant time, which want a quiet machine. Needs no network. Prints the
+# cases of each suite.
 set -eu
 
+SEALVEC_SOAK=1 cargo test --release --locked --lib -- constant_time --nocapture --test-threads 1
 SEALVEC_SOAK=1 cargo test --release --locked --package sealvec-faults -- --nocapture
 
 if command -v valgrind >/dev/null 2>&1; then

@@ -26,7 +26,7 @@ use crate::store::memory::Memory;
 use crate::store::names::decode_name;
 use crate::store::poison::Poison;
 #[cfg(feature = "rocksdb")]
-use crate::store::rocksdb::{Access, Env, RocksDb};
+use crate::store::rocksdb::{Access, Env, RocksDb, place};
 use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
@@ -92,8 +92,9 @@ impl Database {
         options.check()?;
         // Looks at the format before anything is written.
         match RocksDb::open(path, Access::ReadOnly, 1 << 20, limits(&options)) {
+            // One that is there has its record; a new one must not be made over what is left.
             Ok(engine) => {
-                read_record(&*engine.snapshot())?;
+                read_record(&*engine.snapshot())?.ok_or(Error::Integrity(Fault::Catalog))?;
             }
             Err(Error::DatabaseNotFound(_)) if options.create => {}
             Err(error) => return Err(error),
@@ -101,7 +102,7 @@ impl Database {
         let access = if options.create { Access::Create } else { Access::Existing };
         let engine = RocksDb::open_in(path, access, options.block_cache, limits(&options), env)?;
         let database = Self::with_engine(Box::new(Poison::new(engine)), options)?;
-        RocksDb::finish_creation(path)?;
+        place::finish_creation(path)?;
         Ok(database)
     }
 
@@ -119,9 +120,8 @@ impl Database {
     fn read_directory(path: &Path, options: Options) -> Result<Self> {
         options.check()?;
         let engine = RocksDb::open(path, Access::ReadOnly, options.block_cache, limits(&options))?;
-        let Some(db_salt) = read_record(&*engine.snapshot())? else {
-            return Err(Error::DatabaseNotFound(path.display().to_string()));
-        };
+        let found = read_record(&*engine.snapshot())?;
+        let db_salt = found.ok_or(Error::Integrity(Fault::Catalog))?;
         Ok(Self {
             shared: Arc::new(Shared::new(
                 Box::new(engine),

@@ -265,7 +265,7 @@ impl Index<'_> {
         }
     }
 
-    fn token(&self, head: &Head) -> VersionToken {
+    pub(crate) fn token(&self, head: &Head) -> VersionToken {
         head.token(self.shared.is_durable(self.id, head.commit.sequence))
     }
 

@@ -28,6 +28,8 @@ use crate::redact::Hidden;
 use crate::store::Snapshot;
 use crate::store::key::Pseudonym;
 use crate::store::record::ItemRecord;
+use crate::tree::Space;
+use crate::tree::depth::Depth;
 use crate::vector::{self, Precision, Scorer};
 
 /// One found item.
@@ -334,9 +336,13 @@ impl BatchQuery<'_> {
             let most = matching.as_ref().map_or(key.head.commit.item_count, Matching::most);
             let much = settings.top_k.saturating_mul(4) as u64 >= most;
             let space = space(key, index.shared(), Some(dimension));
-            let few = matching.as_ref().is_some_and(|matching| !by_tree(key, matching));
-            let all = settings.exact || much || few;
-            let nearest = match space.filter(|_| !all) {
+            let tree =
+                |space: &Space, matching| by_tree(key, space, matching, queries.len(), &settings);
+            let space = space.filter(|space| {
+                let few = matching.as_ref().is_some_and(|matching| !tree(space, matching));
+                !settings.exact && !much && !few
+            });
+            let nearest = match space {
                 None => {
                     let (nearest, all) = exact::search(
                         index,
@@ -369,16 +375,28 @@ impl BatchQuery<'_> {
     }
 }
 
-/// Whether what matches is found faster in the tree than by comparing all of it. The tree has to be
-/// told exactly what matches, by numbers that fit the tags of its rows.
-fn by_tree(key: &ReadKey, matching: &Matching<'_>) -> bool {
+/// Whether what matches is found faster in the tree, by each of so many queries, than by comparing
+/// all of it once. The tree has to be told exactly what matches, by numbers that fit the tags of
+/// its rows.
+fn by_tree(
+    key: &ReadKey,
+    space: &Space,
+    matching: &Matching<'_>,
+    queries: usize,
+    settings: &Settings,
+) -> bool {
+    let (items, most) = (key.head.commit.item_count, matching.most());
+    let depth = settings.depth(items, most);
+    let leaves = depth.expected(space.form());
+    let each = (leaves.saturating_mul(LEAF.0) / LEAF.1).saturating_add(depth.cap());
     matching.selected().is_exact()
-        && matching.most() > FEW
+        && most > each.saturating_mul(queries) as u64
         && u32::try_from(key.head.commit.next_item).is_ok()
 }
 
-/// Matches that are compared one by one rather than looked for in the tree.
-const FEW: u64 = 250;
+/// To read a leaf takes as long as to read so many items and compare their vectors: 3 for 2.
+/// Measured by `cargo bench --bench filters`.
+const LEAF: (usize, usize) = (3, 2);
 
 /// The hits of each query of a batch, nearest first.
 pub type BatchHits = Vec<Vec<Hit>>;
@@ -397,6 +415,17 @@ impl Settings {
     const fn new() -> Self {
         let include = Include::NONE;
         Self { top_k: 10, include, effort: DEFAULT_EFFORT, probes: None, exact: false }
+    }
+
+    /// How far to look for the nearest of `passing` among `items`.
+    fn depth(&self, items: u64, passing: u64) -> Depth {
+        let Self { top_k, effort, probes, .. } = *self;
+        #[expect(clippy::cast_precision_loss, reason = "ratios")]
+        let (effort, share) =
+            (effort as f32 / DEFAULT_EFFORT as f32, passing as f64 / items.max(1) as f64);
+        #[expect(clippy::cast_possible_truncation, reason = "between 0 and 1")]
+        let share = share as f32;
+        Depth { top_k, effort, probes, items, share }
     }
 
     fn check(&self) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::crypto::kdf::{self, Prk};
 use crate::crypto::wrap::Right;
 use crate::error::{Error, Fault, Result};
 use crate::id::{Permissions, UserId};
-use crate::index::{Index, Outcome};
+use crate::index::{Answer, Index, Outcome};
 use crate::keyring::table::{MAX_USERS, Principal, Table};
 use crate::keyring::{RootKey, Wraps, roster};
 use crate::observe::Call;
@@ -158,20 +158,20 @@ impl Index<'_> {
     /// # Errors
     /// [`Error::PermissionDenied`] unless the caller holds the index key; [`Error::Integrity`] if
     /// a roster record is damaged or missing; and those of every call.
-    pub fn users(&self) -> Result<Vec<User>> {
+    pub fn users(&self) -> Result<Answer<Vec<User>>> {
         self.during(Call::Users).inspect(|snapshot, root: &RootKey| {
             let users = root.table.principals.iter();
             let users = users.filter_map(|p| Some((p.user?, p)));
-            users
-                .map(|(id, principal)| {
-                    let entry = root.roster_entry(snapshot, id)?;
-                    if entry.user == id && entry.locator == principal.locator {
-                        Ok(User { id, permissions: principal.permissions })
-                    } else {
-                        Err(Error::Integrity(Fault::Roster))
-                    }
-                })
-                .collect()
+            let users = users.map(|(id, principal)| {
+                let entry = root.roster_entry(snapshot, id)?;
+                if entry.user == id && entry.locator == principal.locator {
+                    Ok(User { id, permissions: principal.permissions })
+                } else {
+                    Err(Error::Integrity(Fault::Roster))
+                }
+            });
+            let value = users.collect::<Result<Vec<User>>>()?;
+            Ok(Answer { value, version: self.token(&root.head) })
         })
     }
 }

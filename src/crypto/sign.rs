@@ -54,7 +54,7 @@ impl KeyPair {
         public == self.public
     }
 
-    pub(super) const fn seed(&self) -> &Secret {
+    pub(crate) const fn seed(&self) -> &Secret {
         &self.seed
     }
 

@@ -11,7 +11,6 @@ use crate::index::{PageReader, open_item};
 use crate::keyring::ReadKey;
 use crate::store::{Family, Snapshot, key};
 use crate::tree::Space;
-use crate::tree::depth::Depth;
 use crate::tree::search::{self, Found, Sieve};
 use crate::vector::Scorer;
 
@@ -41,20 +40,9 @@ impl Tree<'_> {
     ) -> Result<(Vec<Candidate>, QueryStats)> {
         let Self { snapshot, key, shared, space } = self;
         let pages = PageReader::new(snapshot, key, shared)?;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
-        let effort = settings.effort as f32 / DEFAULT_EFFORT as f32;
         let items = key.head.commit.item_count;
         let passing = selected.map_or(items, |selected| selected.count(items));
-        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
-        let share = passing as f64 / items.max(1) as f64;
-        #[expect(clippy::cast_possible_truncation, reason = "between 0 and 1")]
-        let depth = Depth {
-            top_k: settings.top_k,
-            effort,
-            probes: settings.probes,
-            items,
-            share: share as f32,
-        };
+        let depth = settings.depth(items, passing);
         let passes = |tag: u32| selected.is_none_or(|selected| selected.contains(tag.into()));
         let sieve = selected.map(|_| Sieve { passes: &passes, items: passing });
         let (found, work) = search::search(&pages, space, query, scorer, &depth, sieve.as_ref())?;

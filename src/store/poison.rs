@@ -19,7 +19,7 @@
 //! Reads go on. A failed commit is not among what they see: the engine puts a batch into the
 //! memtable after the log took it.
 //!
-//! Cost: a question to the engine before each commit, below a microsecond.
+//! Cost: one question to the engine before each commit.
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,10 +1,14 @@
-//! The RocksDB engine: with `rocksdb/purge.rs` the only file that names RocksDB.
+//! The RocksDB engine: with `rocksdb/` the only file that names RocksDB.
 //!
 //! One handle per process; the directory is 0700 and locked by RocksDB, so a second process that
 //! wants to write gets `Busy`. Values are ciphertext: no compression, XXH3 block checksums, bloom
 //! filters. The write-ahead log is never recycled or archived, because both would keep deleted
-//! ciphertext, and recovery stops at the first torn record (`PointInTime`): a commit that returned
-//! under [`Durability::Synced`] is behind that point.
+//! ciphertext.
+//!
+//! Recovery reads the log up to its first bad record (`PointInTime`). A crash leaves one at the end
+//! at most, behind every commit that returned under [`Durability::Synced`]. Damage to the file
+//! leaves one anywhere, and what follows it is gone, synced commits too: that is an earlier commit,
+//! whole, which no open can tell from what a crash leaves. A version token can.
 //!
 //! The root condition of a batch is checked under one of a fixed set of locks, chosen by the root's
 //! key: one writer per index at a time, and indexes seldom wait for each other.
@@ -12,6 +16,7 @@
 //! Cost: a search per key read, a log record and a memtable insertion per change, and an fsync for
 //! a synced batch. `benches/price.rs` measures what the sealed index adds to that.
 
+pub(crate) mod place;
 mod purge;
 
 pub(crate) use ::rocksdb::Env;
@@ -22,8 +27,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use ::rocksdb::checkpoint::Checkpoint;
 use ::rocksdb::statistics::{StatsLevel, Ticker};
@@ -37,13 +40,12 @@ use super::{
     Batch, Change, Durability, Engine, Family, Limits, Purge, Purged, Snapshot, Value, Visit,
 };
 use crate::error::{Error, Fault, Result};
+use place::{Found, begin_creation, inspect, patiently, restrict};
 
 const LOCKS: usize = 64;
-/// Is there while a database is being made.
-const CREATING: &str = "CREATING";
+/// The name of the merge operator, which is in every database's OPTIONS file.
+const MERGE: &str = "sealvec.append";
 const WAL_TOTAL: u64 = 256 << 20;
-/// How often opening for reading is tried while a writer moves files.
-const READ_ATTEMPTS: u32 = 8;
 
 /// How a directory is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,14 +125,6 @@ impl RocksDb {
             hash: RandomState::new(),
             limits,
         })
-    }
-
-    /// Ends the making of a database, when its first record is on the disk.
-    pub(crate) fn finish_creation(path: &Path) -> Result<()> {
-        match fs::remove_file(path.join(CREATING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&error)),
-            _ => Ok(()),
-        }
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -275,71 +269,6 @@ impl Snapshot for View<'_> {
     }
 }
 
-/// Looks again when a file is gone: reading takes no lock, so a writer elsewhere may replace files
-/// between the reading of their names and their opening. What replaces them is there already.
-fn patiently<T>(
-    look: impl Fn() -> std::result::Result<T, ::rocksdb::Error>,
-) -> std::result::Result<T, ::rocksdb::Error> {
-    for attempt in 1..READ_ATTEMPTS {
-        match look() {
-            Err(error) if is_gone(error.as_ref()) => {
-                thread::sleep(Duration::from_millis(u64::from(attempt)));
-            }
-            other => return other,
-        }
-    }
-    look()
-}
-
-/// Whether a table or a log that was named just before is not there any more.
-fn is_gone(message: &str) -> bool {
-    message.contains("No such file") || message.contains("Missing WAL")
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    /// No directory, or an empty one.
-    Nothing,
-    /// What is left of a making that did not end; it never held anything.
-    Unfinished,
-    Database,
-}
-
-/// Looks before anything is written: a directory that is not ours is left as it is.
-fn inspect(path: &Path) -> Result<Found> {
-    let not_ours = || {
-        Error::invalid(format!(
-            "{} is not a sealvec database; name an empty or new directory",
-            path.display()
-        ))
-    };
-    let mut entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_ours()),
-        Err(error) => return Err(io_error(&error)),
-    };
-    if entries.next().is_none() {
-        return Ok(Found::Nothing);
-    }
-    if path.join(CREATING).is_file() {
-        return Ok(Found::Unfinished);
-    }
-    if !path.join("CURRENT").is_file() {
-        return Err(not_ours());
-    }
-    let names = patiently(|| DB::list_cf(&Options::default(), path));
-    // RocksDB gives every database an identity: with it the files are one that is damaged.
-    let damaged = path.join("IDENTITY").is_file();
-    let mut names =
-        names.map_err(|error| if damaged { engine_error(error) } else { not_ours() })?;
-    names.sort_unstable();
-    let mut expected: Vec<&str> = Family::ALL.iter().map(|family| name(*family)).collect();
-    expected.push("default");
-    expected.sort_unstable();
-    if names == expected { Ok(Found::Database) } else { Err(not_ours()) }
-}
-
 /// The name of a column family on disk.
 const fn name(family: Family) -> &'static str {
     match family {
@@ -351,34 +280,14 @@ const fn name(family: Family) -> &'static str {
     }
 }
 
-/// Makes the directory, and in it the file that says that a database is being made.
-///
-/// RocksDB writes several files before there is a database, and a crash in between would leave a
-/// directory that is nobody's. With the file there, the next open for writing goes on.
-fn begin_creation(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|error| io_error(&error))?;
-    restrict(path)?;
-    let file = fs::File::create(path.join(CREATING)).map_err(|error| io_error(&error))?;
-    file.sync_all().map_err(|error| io_error(&error))
-}
-
-#[cfg(unix)]
-fn restrict(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| io_error(&error))
-}
-
-#[cfg(not(unix))]
-fn restrict(_path: &Path) -> Result<()> {
-    Ok(())
-}
-
 fn database_options(create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
     options.create_missing_column_families(create);
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // Not to be turned off again: RocksDB 11.8 opens a database for reading that had it on, by options
+    // that have it off, and dereferences a null pointer.
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_recycle_log_file_num(0);
     options.set_wal_ttl_seconds(0);
@@ -409,7 +318,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::None);
-    options.set_merge_operator_associative("sealvec.append", append);
+    options.set_merge_operator_associative(MERGE, append);
     if matches!(family, Family::Nodes | Family::Payload) {
         // What is read of these is there: where nothing lies below, a filter tells nothing.
         options.set_optimize_filters_for_hits(true);

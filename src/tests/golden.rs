@@ -130,6 +130,7 @@ fn golden_vectors_hold() {
         return std::fs::write(path, lines.0).unwrap();
     }
     let file = std::fs::read_to_string(path).unwrap();
+    println!("golden vectors: {} lines", lines.0.lines().count());
     let (mut expected, mut found) = (file.lines(), lines.0.lines());
     loop {
         match (expected.next(), found.next()) {

@@ -11,6 +11,10 @@ const INNER: f32 = 2.2;
 const SPREAD: f32 = 0.31;
 /// Trees with no more leaves than this are searched whole by default.
 const WHOLE: usize = 24;
+/// Leaves that are read before what was found says whether more are.
+const FIRST: usize = 32;
+/// The cosine, at a leaf's centroid, that few items exceed.
+const COSINE: f32 = 0.41;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -37,7 +41,29 @@ pub(super) struct Probes {
     pub(super) spread: f32,
 }
 
+/// When a search of some of the items stops.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// Leaves that are read before it is asked.
+    pub(super) first: usize,
+    /// The cosine that few items exceed.
+    pub(super) cosine: f32,
+}
+
 impl Depth {
+    /// `None`: only [`probes`](Self::probes) say.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "small positive numbers"
+    )]
+    pub(super) fn reach(&self, form: Form) -> Option<Reach> {
+        let first = (FIRST as f32 * self.effort) as usize;
+        let cosine = COSINE * self.effort.powf(0.25);
+        (form == Form::Square && self.probes.is_none()).then_some(Reach { first, cosine })
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -74,8 +100,15 @@ impl Depth {
     pub(super) fn wider(&self) -> f32 {
         let reach = self.top_k as f32 / self.share.clamp(1e-6, 1.0);
         // Neighbours among some are spread over more leaves than among all.
-        let power = if self.share < 1.0 { 0.45 } else { 0.4 };
+        let power = if self.share < 1.0 { 0.5 } else { 0.4 };
         (reach / 10.0).max(1.0).powf(power) * self.effort
+    }
+
+    /// About how many leaves are read where not all of the index may be found: the most, for what is
+    /// looked for is rarely where there is most of it.
+    pub(crate) fn expected(&self, form: Form) -> usize {
+        let leaves = usize::try_from(self.items / LEAF).unwrap_or(usize::MAX);
+        self.probes(form).most.min(leaves.max(1))
     }
 
     /// Vectors that are read at most.
@@ -85,7 +118,7 @@ impl Depth {
         clippy::cast_sign_loss,
         reason = "small positive numbers"
     )]
-    pub(super) fn cap(&self) -> usize {
+    pub(crate) fn cap(&self) -> usize {
         let wanted =
             self.top_k.saturating_mul(2).saturating_add(40) as f32 * self.effort.max(0.25).sqrt();
         self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)

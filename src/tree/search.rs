@@ -7,7 +7,8 @@
 //!    Stop when the next lower bound exceeds the k-th exact distance, or at the cap.
 //!
 //! How many leaves is a matter of the query: those whose centroid is not much farther than the nearest
-//! one, between half and twice the number that the index's size calls for. Under inner product a leaf is
+//! one, between half and twice the number that the index's size calls for. With a filter, what is found decides too:
+//! see `is_far`. Under inner product a leaf is
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
@@ -18,7 +19,7 @@ mod rerank;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::depth::{Depth, Probes};
+use super::depth::{Depth, Probes, Reach};
 use rerank::{by_estimate, kept};
 
 use super::node::{ROW, Row};
@@ -35,8 +36,12 @@ use crate::vector::{Metric, Scorer, kernels};
 const BATCH: usize = 128;
 /// Rows in one sealed part.
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
+/// Nodes that are read together where what is found decides whether to go on.
+const STEP: usize = 8;
 /// The weight of the radius when leaves are ranked for an inner product.
 const ALPHA: f32 = 0.1;
+/// Rows of a leaf that are scored by themselves, if not more than one in so many of it pass.
+const FEW: usize = 3;
 /// Vectors read at a time, after the first wave.
 const WAVE: usize = 16;
 /// Vectors read at a time until there are as many as are wanted.
@@ -156,7 +161,7 @@ enum Seen {
 /// The way to the leaves.
 struct Route {
     /// Nearest first.
-    leaves: Vec<NodeId>,
+    leaves: Vec<Ranked>,
     /// How many of them are wanted.
     count: usize,
     /// Whether `leaves` are all there are.
@@ -177,7 +182,9 @@ struct Scored<'s> {
     limit: Option<f32>,
     /// Rows scored and not yet counted.
     count: u64,
-    /// Scratch, for one page at a time.
+    /// Scratch, for one page at a time. `passing`: the rows that pass the sieve, if there is one.
+    passing: Vec<u32>,
+    codes: Vec<u8>,
     centroid: Vec<f32>,
     factors: [Vec<f32>; 3],
     dots: Vec<i32>,
@@ -213,12 +220,17 @@ impl<'a> Search<'a> {
         // Leaves in which nothing passes the sieve do not count: others are read in their place.
         let (mut next, mut wanted) = (0, count);
         while wanted > 0 && next < leaves.len() {
-            let batch = leaves.get(next..).unwrap_or_default();
-            let batch = batch.get(..wanted.min(BATCH)).unwrap_or(batch);
-            let mut ids = batch.iter();
+            let rest = leaves.get(next..).unwrap_or_default();
+            if next > 0 && rest.first().is_some_and(|leaf| self.is_far(leaf, &mut scored)) {
+                wanted = 0;
+                break;
+            }
+            let batch: Vec<NodeId> =
+                rest.iter().take(self.batch(next).min(wanted)).map(|leaf| leaf.id).collect();
+            let mut ids = batch.iter().copied();
             let before = scored.rows.len();
-            self.pages.pages(batch, &mut |codes, rows| {
-                let id = *ids.next().ok_or_else(damaged)?;
+            self.pages.pages(&batch, &mut |codes, rows| {
+                let id = ids.next().ok_or_else(damaged)?;
                 // Only so many nodes are held on to.
                 let rows = if scored.rows.len() < BATCH { rows } else { self.pages.rows(id) };
                 match NodeView::decode(codes).ok_or_else(damaged)? {
@@ -250,6 +262,37 @@ impl<'a> Search<'a> {
         let found = self.rerank(scored.candidates, &scored.rows, work)?;
         work.reranking += done.elapsed();
         Ok((found, seen))
+    }
+
+    /// How many leaves are read together, after so many.
+    fn batch(&self, read: usize) -> usize {
+        match self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some()) {
+            None => BATCH,
+            Some(Reach { first, .. }) if read == 0 => first.clamp(1, BATCH),
+            Some(_) => STEP,
+        }
+    }
+
+    /// Whether a leaf, and so each that is ranked after it, is too far away to hold one of the items
+    /// that are wanted, by the items found so far. Only asked of what passes a sieve: how far that
+    /// is from the query nobody knows before.
+    ///
+    /// A point of a leaf is its radius from the centroid. It is as near as the `top_k`-th so far if
+    /// the angle at the centroid, between it and the query, has at least the cosine that the law of
+    /// cosines gives; and the cosines in a leaf are near zero.
+    fn is_far(&self, leaf: &Ranked, scored: &mut Scored<'_>) -> bool {
+        let reach = self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some());
+        let (Some(Reach { cosine, .. }), Some(last)) = (reach, self.depth.top_k.checked_sub(1))
+        else {
+            return false;
+        };
+        if scored.candidates.len() <= last {
+            return false;
+        }
+        let nearest = &mut scored.candidates;
+        let (_, last, _) = nearest.select_nth_unstable_by(last, by_estimate);
+        let (square, radius) = (leaf.rank.max(0.0), leaf.radius);
+        square + radius * radius - last.estimate > cosine * 2.0 * square.sqrt() * radius
     }
 
     /// The leaves to look at. A root that is a leaf is scored at once.
@@ -284,7 +327,8 @@ impl<'a> Search<'a> {
                 let count = self.count(&ranked);
                 let listed = if self.sieve.is_some() { ranked.len() } else { count };
                 let all = whole && listed == ranked.len();
-                let leaves = ranked.iter().take(listed).map(|child| child.id).collect();
+                ranked.truncate(listed);
+                let leaves = ranked;
                 return Ok(Route { leaves, count, all });
             }
             level -= 1;
@@ -374,39 +418,54 @@ impl<'a> Search<'a> {
         let page = u32::try_from(scored.rows.len()).map_err(|_| damaged())?;
         // The codes have served after this; the rows may still be wanted.
         scored.rows.push(rows);
-        let passes =
-            |tag: &[u8; 4]| self.sieve.is_none_or(|sieve| (sieve.passes)(u32::from_be_bytes(*tag)));
-        if !leaf.tags.iter().any(passes) {
-            return Ok(self.sieve.is_none());
+        if let Some(sieve) = self.sieve {
+            let passing = (0u32..).zip(leaf.tags);
+            let passing = passing.filter(|(_, tag)| (sieve.passes)(u32::from_be_bytes(**tag)));
+            scored.passing.clear();
+            scored.passing.extend(passing.map(|(row, _)| row));
+            if scored.passing.is_empty() {
+                return Ok(false);
+            }
         }
         centroid.expand_into(&mut scored.centroid);
         let base = self.probe.to_centroid(&scored.centroid);
         let apart = kernels::squared_distance(self.probe.query(), &scored.centroid).sqrt();
-        leaf.factors_into(&mut scored.factors);
+        // A few rows are put together first.
+        let few = self.sieve.is_some() && scored.passing.len() * FEW < leaf.tags.len();
+        let only = few.then_some(&scored.passing[..]);
+        leaf.columns_into(only, &mut scored.codes, &mut scored.factors);
         let [add, rescale, error] = &scored.factors;
         scored.estimates.clear();
         self.probe.estimate(
             leaf.width,
             base,
             apart,
-            leaf.codes,
+            if few { &scored.codes } else { leaf.codes },
             add,
             rescale,
             error,
             &mut scored.dots,
             &mut scored.estimates,
         );
-        scored.count += leaf.tags.len() as u64;
+        scored.count += scored.estimates.len() as u64;
         let limit = scored.limit.unwrap_or(f32::INFINITY);
-        let rows = scored.estimates.iter().zip(leaf.tags).zip(0u32..);
-        let rows = rows.filter(|((estimate, tag), _)| estimate.distance < limit && passes(tag));
-        scored.candidates.extend(rows.map(|((estimate, tag), row)| Candidate {
-            estimate: estimate.distance,
-            lower: estimate.lower,
-            page,
-            row,
-            tag: *tag,
-        }));
+        let mut take = |row: u32, estimate: &Estimate| {
+            let tag = usize::try_from(row).ok().and_then(|row| leaf.tags.get(row));
+            let Some(tag) = tag.filter(|_| estimate.distance < limit) else { return };
+            let Estimate { distance: estimate, lower } = *estimate;
+            scored.candidates.push(Candidate { estimate, lower, page, row, tag: *tag });
+        };
+        let estimates = &scored.estimates;
+        if self.sieve.is_none() {
+            (0u32..).zip(estimates).for_each(|(row, estimate)| take(row, estimate));
+        } else if few {
+            scored.passing.iter().zip(estimates).for_each(|(row, estimate)| take(*row, estimate));
+        } else {
+            for row in &scored.passing {
+                let estimate = usize::try_from(*row).ok().and_then(|row| estimates.get(row));
+                estimate.into_iter().for_each(|estimate| take(*row, estimate));
+            }
+        }
         scored.prune(self.depth.cap());
         Ok(true)
     }

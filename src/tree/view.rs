@@ -65,13 +65,35 @@ impl RowsView<'_> {
         (floats(self.add), floats(self.rescale), floats(self.error))
     }
 
-    /// As [`factors`](Self::factors), in place of what the columns held.
-    pub(crate) fn factors_into(&self, columns: &mut [Vec<f32>; 3]) {
+    /// As [`factors`](Self::factors), in place of what the columns held; of `only` these rows, if
+    /// it is given, whose codes come too.
+    pub(crate) fn columns_into(
+        &self,
+        only: Option<&[u32]>,
+        codes: &mut Vec<u8>,
+        columns: &mut [Vec<f32>; 3],
+    ) {
+        codes.clear();
         for (column, bytes) in columns.iter_mut().zip([self.add, self.rescale, self.error]) {
             column.clear();
-            column.extend(bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+            match only {
+                None => column.extend(bytes.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+                Some(rows) => {
+                    let rows = rows.iter().filter_map(|row| bytes.get(widen(*row)));
+                    column.extend(rows.map(|bytes| f32::from_le_bytes(*bytes)));
+                }
+            }
+        }
+        let stride = self.codes.len().checked_div(self.tags.len()).unwrap_or_default();
+        for row in only.unwrap_or_default() {
+            let code = self.codes.get(widen(*row).saturating_mul(stride)..);
+            codes.extend_from_slice(code.and_then(|code| code.get(..stride)).unwrap_or_default());
         }
     }
+}
+
+const fn widen(row: u32) -> usize {
+    row as usize
 }
 
 /// The children of a branch.

@@ -11,6 +11,7 @@ mod filters;
 mod freshness;
 mod import;
 mod rotate;
+mod secrecy;
 
 use std::fs;
 use std::path::PathBuf;

@@ -252,7 +252,7 @@ impl World {
         let ids = index.list_ids(10_000, None).unwrap().value.ids;
         let items = index.get(&ids, Include::ALL).unwrap().value;
         let records = self.path().map(|path| records_while_open(&path));
-        let (description, users) = (index.describe().unwrap(), index.users().unwrap());
+        let (description, users) = (index.describe().unwrap(), index.users().unwrap().value);
         State { description, items, users, records }
     }
 

@@ -8,6 +8,7 @@
 
 mod callers;
 mod calls;
+mod everything;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use sealvec::{
-    Database, DeleteOutcome, DeleteReport, Description, Durability, Error, HistoryEntry, Index,
-    IndexConfig, Item, Metric, Operation, Options, Tuning,
+    Database, DeleteOutcome, DeleteReport, Description, Durability, Error, Index, IndexConfig,
+    Item, Metric, Operation, Options, Tuning,
 };
 
 use crate::support::{NAME, ROOT, index_key, memory_with, root, small};
@@ -248,8 +249,7 @@ fn agrees_with_history(index: &Index<'_>, commits: &[Committed]) {
     let mut kept = Vec::new();
     let after = commits[0].version.sequence;
     let visited = index.for_each_commit(after.., |entry| {
-        let HistoryEntry { version, operation, inserted, updated, deleted, .. } = *entry;
-        kept.push(Committed { version, operation, inserted, updated, deleted });
+        kept.push(Committed::from(entry));
         ControlFlow::Continue(())
     });
     assert!(visited.unwrap().is_none());

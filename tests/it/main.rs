@@ -29,12 +29,18 @@ mod items;
 mod kill;
 mod leaks;
 mod lifecycle;
+mod manifest;
 mod memory;
+#[cfg(unix)]
+mod memory_search;
 mod model;
 mod optimize;
+mod panics;
 mod permissions;
 mod purge;
 mod races;
+#[cfg(target_os = "linux")]
+mod read_only_disk;
 mod reads;
 #[cfg(unix)]
 mod rekey_kill;
@@ -45,5 +51,7 @@ mod support;
 mod tamper;
 mod tidy;
 mod tree;
+#[cfg(unix)]
+mod two_processes;
 #[cfg(unix)]
 mod zeroized;

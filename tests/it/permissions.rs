@@ -467,7 +467,7 @@ fn a_grant_names_the_rights_that_describe_reports() {
     assert_eq!(permissions(&user(3, 3)), Permissions::WRITE);
     let all = permissions(&root(ROOT));
     assert!(all.read() && all.write() && all != Permissions::READ_WRITE);
-    let listed: Vec<_> = world.root.users().unwrap();
+    let listed = world.root.users().unwrap().value;
     let ids: Vec<u8> = listed.iter().map(|user| user.id.as_bytes()[0]).collect();
     assert_eq!(ids, [1, 2, 3, 5, 6, 10, 11]);
     for listed in listed {

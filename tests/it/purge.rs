@@ -299,6 +299,7 @@ fn run_all(operation: Operation) {
     for scene in SCENES {
         run(operation, scene);
     }
+    println!("deletion scans of {operation:?}: {}", SCENES.len());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn the_new_key_opens_what_the_old_one_did_and_users_notice_nothing() {
     index.revoke(user_id(4)).unwrap();
     let alice = db.load_index(NAME, user(1, 1)).unwrap();
     alice.upsert(&[item(1), item(2), item(3)]).unwrap();
-    let users = index.users().unwrap();
+    let users = index.users().unwrap().value;
     let before = seen(&db, &root(ROOT));
 
     rotate(&db, ROOT, NEW);
@@ -58,7 +58,7 @@ fn the_new_key_opens_what_the_old_one_did_and_users_notice_nothing() {
     assert_eq!(seen(&db, &root(NEW)), before);
     assert_eq!(seen(&db, &user(2, 2)), before);
     let renewed = db.load_index(NAME, root(NEW)).unwrap();
-    assert_eq!(renewed.users().unwrap(), users);
+    assert_eq!(renewed.users().unwrap().value, users);
     for id in [1, 3] {
         let open = db.load_index(NAME, user(id, id)).unwrap();
         open.upsert(&[item(3 + id)]).unwrap();

@@ -2,13 +2,10 @@
 //!
 //! A process of its own uses keys in every way there is, drops them, and searches all of its memory
 //! for their bytes. While a key lives the search must find it: that is the control, in every case.
-//! The test itself keeps the keys only masked. Frames of the stack that have returned are out of
-//! anybody's reach (docs/security.md says so) and are overwritten before the search, as the next
-//! calls would.
+//! The test itself keeps the keys only masked. What a key leads to, the secrets of an index, is
+//! searched for in `src/tests/wiped.rs`.
 
-use std::fs::{self, File};
 use std::hint::black_box;
-use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,12 +14,12 @@ use sealvec::{
     KeyProvider, KeyRequest, Metric, Permissions, Result, UserId, UserKey,
 };
 
+use crate::memory_search::{self, MASK};
 use crate::support::small;
 
 const TEST: &str = "zeroized::no_key_outlives_its_drop";
 const CHILD: &str = "SEALVEC_TEST_ZEROIZED";
 const NAME: &str = "index";
-const MASK: u8 = 0xa5;
 
 /// A key of 32 bytes, masked; a different one for each number.
 fn masked(number: u8) -> [u8; 32] {
@@ -53,55 +50,9 @@ fn user_id() -> UserId {
     UserId::from_bytes(&[9; 16]).unwrap()
 }
 
-/// Overwrites what calls have left below this frame.
-#[inline(never)]
-fn overwrite_stack() {
-    #[expect(clippy::large_stack_arrays, reason = "the stack is what is overwritten")]
-    let zeros = [0u8; 256 << 10];
-    black_box(&zeros);
-}
-
 /// How often any half of a key is in memory that can be written to.
 fn found(number: u8) -> usize {
-    overwrite_stack();
-    let masked = masked(number);
-    let memory = File::open("/proc/self/mem").unwrap();
-    let mut buffer = vec![0u8; 1 << 20];
-    let own = buffer.as_ptr().addr();
-    let own = own..own + buffer.len();
-    let mut count = 0;
-    for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
-        let mut fields = line.split_whitespace();
-        let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
-        if !rights.starts_with("rw") || line.contains("[vvar") {
-            continue;
-        }
-        let (start, end) = range.split_once('-').unwrap();
-        let [start, end] = [start, end].map(|hex| usize::from_str_radix(hex, 16).unwrap());
-        let mut at = start;
-        while at < end {
-            if own.contains(&at) {
-                at = own.end;
-                continue;
-            }
-            // Up to the buffer itself, which is searched for nothing.
-            let stop = if at < own.start { end.min(own.start) } else { end };
-            let length = buffer.len().min(stop - at);
-            let Ok(read) = memory.read_at(&mut buffer[..length], at as u64) else { break };
-            if read == 0 {
-                break;
-            }
-            for half in masked.chunks(16) {
-                let same = |window: &[u8]| window.iter().zip(half).all(|(a, b)| a ^ MASK == *b);
-                count += buffer[..read].windows(16).filter(|window| same(window)).count();
-            }
-            // Windows overlap, but for the last piece.
-            at += if at + read < stop && read > 15 { read - 15 } else { read };
-        }
-    }
-    buffer.fill(0);
-    black_box(&buffer);
-    count
+    memory_search::found(&[masked(number)])[0]
 }
 
 /// A case: what it does with the keys of its number, looking while they live.

@@ -16,6 +16,10 @@ A key is 64 hexadecimal digits, or in a file the 32 bytes too; key files must be
 only. It is stored nowhere: without it nothing can be read.
 Ids and names that begin with \"-\" go after \"--\".
 
+With --output json an answer from an index has its \"version_token\": the state it was given from
+(history's lines are commits, each with its own parts of one). Pass one to --min-version, and an index
+that was put back to an earlier state is refused.
+
 Exit codes:
   0  done
   1  anything else, such as a full disk
@@ -42,7 +46,8 @@ Examples:
   sealvec --db db --key-file index.key import notes --vectors v.npy --overwrite --output json";
 
 pub(crate) const QUERY: &str = "\
-json is one line a query: {\"query\":0,\"hits\":[{\"id\":\"doc-7\",\"distance\":0.25}]}
+json is one line a query:
+  {\"query\":0,\"hits\":[{\"id\":\"doc-7\",\"distance\":0.25}],\"version_token\":\"...\"}
 ids-npy is an int64 array of (queries, top-k) for ids that are whole numbers, filled up with -1.
 Smaller distances are nearer: 1 - cosine, the Euclidean distance (not squared), or minus the inner
 product.

@@ -41,6 +41,7 @@ pub(crate) fn run(caller: &Caller, args: &Import) -> Result<()> {
     source.check(&index)?;
     let (report, skipped) = source.write(&index, args.overwrite)?;
     db.flush()?;
+    let token = index.describe()?.version;
     db.close()?;
     let BulkReport { inserted, updated, item_count, etag, .. } = report;
     print_line(&match args.output {
@@ -50,6 +51,7 @@ pub(crate) fn run(caller: &Caller, args: &Import) -> Result<()> {
             .field("skipped", skipped)
             .field("item_count", item_count)
             .text("etag", &etag.to_string())
+            .text("version_token", &token.to_string())
             .end(),
         Format::Table => format!(
             "inserted {inserted}, updated {updated}, skipped {skipped}; \

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use sealvec::{
-    Cursor, DeleteOptions, DeleteReport, Fetched, Filter, Include, Index, Missing, Selector, Trace,
+    Answer, Cursor, DeleteOptions, DeleteReport, Fetched, Filter, Include, Index, Missing,
+    Selector, Trace, VersionToken,
 };
 
 use crate::args::{Absent, Count, Delete, Items, List};
@@ -25,9 +26,11 @@ pub(crate) fn get(caller: &Caller, args: &Items) -> Result<()> {
     let index = caller.reading(&args.name)?;
     let mut out = Output::stdout();
     for ids in args.ids.chunks(ITEMS) {
-        for found in index.get(ids, Include::ALL)? {
+        let answer = index.get(ids, Include::ALL)?;
+        let token = answer.version.to_string();
+        for found in answer {
             match args.output {
-                Format::Json => writeln!(out, "{}", item_json(&found))?,
+                Format::Json => writeln!(out, "{}", item_json(&found, &token))?,
                 Format::Table => item_text(&mut out, &found)?,
             }
         }
@@ -35,7 +38,7 @@ pub(crate) fn get(caller: &Caller, args: &Items) -> Result<()> {
     out.finish()
 }
 
-fn item_json(found: &Fetched) -> String {
+fn item_json(found: &Fetched, token: &str) -> String {
     let item = found.item.as_ref();
     Object::new()
         .text("id", &found.id)
@@ -43,6 +46,7 @@ fn item_json(found: &Fetched) -> String {
         .field("contents", contents(item.and_then(|item| item.contents.as_deref())))
         .field("metadata", metadata(item.and_then(|item| item.metadata.as_ref())))
         .field("vector", vector(item.and_then(|item| item.vector.as_deref())))
+        .text("version_token", token)
         .end()
 }
 
@@ -134,16 +138,14 @@ pub(crate) fn count(caller: &Caller, args: &Count) -> Result<()> {
     }
 }
 
+/// A page of ids, where the next begins, and the commit it is from.
+type Page = (Vec<String>, Option<Cursor>, VersionToken);
+
 /// One page of ids: of all, or of what the filter selects, in its order.
-fn page(
-    index: &Index<'_>,
-    args: &List,
-    limit: usize,
-    cursor: Option<Cursor>,
-) -> Result<(Vec<String>, Option<Cursor>)> {
+fn page(index: &Index<'_>, args: &List, limit: usize, cursor: Option<Cursor>) -> Result<Page> {
     if args.only.filter.is_none() && args.order_by.is_none() {
-        let page = index.list_ids(limit, cursor.as_ref())?.value;
-        return Ok((page.ids, page.next));
+        let Answer { value: page, version, .. } = index.list_ids(limit, cursor.as_ref())?;
+        return Ok((page.ids, page.next, version));
     }
     let everything = Filter::everything();
     let query = index.query_metadata(args.only.filter.as_ref().unwrap_or(&everything)).limit(limit);
@@ -155,8 +157,8 @@ fn page(
         Some(cursor) => query.cursor(cursor),
         None => query,
     };
-    let page = query.run()?.value;
-    Ok((page.items.into_iter().map(|item| item.id).collect(), page.next))
+    let Answer { value: page, version, .. } = query.run()?;
+    Ok((page.items.into_iter().map(|item| item.id).collect(), page.next, version))
 }
 
 /// Prints the ids page by page, so that memory does not grow with the index.
@@ -169,10 +171,13 @@ pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
     if json {
         write!(out, "{{\"ids\":[")?;
     }
+    // That of every page: this handle does not follow the writer.
+    let mut token = index.describe()?.version;
     let mut comma = "";
     while left > 0 {
         let limit = usize::try_from(left.min(PAGE)).unwrap_or(1);
-        let (ids, next) = page(&index, args, limit, cursor)?;
+        let (ids, next, version) = page(&index, args, limit, cursor)?;
+        token = version;
         left = left.saturating_sub(ids.len() as u64);
         for id in &ids {
             if json {
@@ -189,7 +194,7 @@ pub(crate) fn list(caller: &Caller, args: &List) -> Result<()> {
     }
     if json {
         let next = cursor.map_or_else(|| "null".into(), |cursor| format!("\"{cursor}\""));
-        writeln!(out, "],\"next\":{next}}}")?;
+        writeln!(out, "],\"next\":{next},\"version_token\":\"{token}\"}}")?;
     } else if let Some(cursor) = cursor {
         out.flush()?;
         // Not part of the answer, and no reason to fail if nobody reads it.

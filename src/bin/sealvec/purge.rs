@@ -34,6 +34,7 @@ pub(crate) fn run(caller: &Caller, args: &Purge) -> Result<()> {
     let scope = if args.payload { PurgeScope::Payload } else { PurgeScope::Records };
     let options = PurgeOptions::new().deadline(Duration::from_secs(args.deadline));
     let receipt = index.purge(scope, options)?;
+    let token = index.describe()?.version;
     db.close()?;
     let up_to = receipt.up_to.map_or_else(|| "null".to_owned(), |sequence| sequence.to_string());
     let took = receipt.took.as_millis();
@@ -50,6 +51,7 @@ pub(crate) fn run(caller: &Caller, args: &Purge) -> Result<()> {
                 .field("payload_remains", receipt.payload_remains)
                 .field("checkpoints", array(receipt.checkpoints.iter().map(checkpoint)))
                 .text("statement", receipt.statement())
+                .text("version_token", &token.to_string())
                 .end(),
         ),
         Format::Table => {

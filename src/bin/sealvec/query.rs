@@ -60,9 +60,11 @@ pub(crate) fn run(caller: &Caller, args: &Query) -> Result<()> {
             Some(filter) => search.filter(filter.clone()),
             None => search,
         };
-        for hits in search.run()? {
+        let answer = search.run()?;
+        let token = answer.version.to_string();
+        for hits in answer {
             match args.output {
-                HitFormat::Json => json(&mut out, number, &hits, &args.include)?,
+                HitFormat::Json => json(&mut out, number, &hits, &token, &args.include)?,
                 HitFormat::Table => table(&mut out, number, &hits)?,
                 HitFormat::IdsNpy => ids(&mut out, &hits, args.top_k)?,
             }
@@ -155,7 +157,13 @@ fn include(fields: &[Field]) -> Include {
     })
 }
 
-fn json(out: &mut Output, number: u64, hits: &[Hit], fields: &[Field]) -> io::Result<()> {
+fn json(
+    out: &mut Output,
+    number: u64,
+    hits: &[Hit],
+    token: &str,
+    fields: &[Field],
+) -> io::Result<()> {
     let hit = |hit: &Hit| {
         let mut object =
             Object::new().text("id", &hit.id).field("distance", format_args!("{:?}", hit.distance));
@@ -171,7 +179,8 @@ fn json(out: &mut Output, number: u64, hits: &[Hit], fields: &[Field]) -> io::Re
         object.end()
     };
     let hits = array(hits.iter().map(hit));
-    writeln!(out, "{}", Object::new().field("query", number).field("hits", hits).end())
+    let line = Object::new().field("query", number).field("hits", hits);
+    writeln!(out, "{}", line.text("version_token", token).end())
 }
 
 fn table(out: &mut Output, number: u64, hits: &[Hit]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sealvec::UserId;
+use sealvec::{UserId, VersionToken};
 
 use crate::args::{Grant, Revoke, UserList, Users};
 use crate::failure::Result;
@@ -22,10 +22,11 @@ fn grant(caller: &Caller, args: &Grant) -> Result<()> {
     let user_key = keys::user_key(&args.user_key_file)?;
     let Writing { db, index } = caller.writing(&args.name)?;
     index.grant(args.user_id, &user_key, args.permissions)?;
+    let token = index.describe()?.version;
     db.close()?;
     let permissions = args.permissions.to_string();
     print_line(&match args.output {
-        Format::Json => object(args.user_id).text("permissions", &permissions).end(),
+        Format::Json => with_token(object(args.user_id).text("permissions", &permissions), token),
         Format::Table => format!("granted {permissions} to {}", name(args.user_id)),
     })
 }
@@ -33,9 +34,10 @@ fn grant(caller: &Caller, args: &Grant) -> Result<()> {
 fn revoke(caller: &Caller, args: &Revoke) -> Result<()> {
     let Writing { db, index } = caller.writing(&args.name)?;
     let revoked = index.revoke(args.user_id)?;
+    let token = index.describe()?.version;
     db.close()?;
     print_line(&match (args.output, revoked) {
-        (Format::Json, _) => object(args.user_id).field("revoked", revoked).end(),
+        (Format::Json, _) => with_token(object(args.user_id).field("revoked", revoked), token),
         (Format::Table, true) => format!("revoked every right of {}", name(args.user_id)),
         (Format::Table, false) => format!("{} had no rights", name(args.user_id)),
     })
@@ -43,12 +45,14 @@ fn revoke(caller: &Caller, args: &Revoke) -> Result<()> {
 
 fn list(caller: &Caller, args: &UserList) -> Result<()> {
     let users = caller.reading(&args.name)?.users()?;
+    let token = users.version;
     let mut out = Output::stdout();
     for user in users {
         let permissions = user.permissions.to_string();
         match args.output {
             Format::Json => {
-                writeln!(out, "{}", object(user.id).text("permissions", &permissions).end())?;
+                let line = object(user.id).text("permissions", &permissions);
+                writeln!(out, "{}", with_token(line, token))?;
             }
             Format::Table => writeln!(out, "{}  {permissions}", name(user.id))?,
         }
@@ -58,6 +62,10 @@ fn list(caller: &Caller, args: &UserList) -> Result<()> {
 
 fn name(user: UserId) -> String {
     hex(user.as_bytes())
+}
+
+fn with_token(line: Object, token: VersionToken) -> String {
+    line.text("version_token", &token.to_string()).end()
 }
 
 fn object(user: UserId) -> Object {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{LIMITS, append, commit, delete, everything, expecting, purge, put};
 use crate::error::{Error, Result};
-use crate::store::rocksdb::{Access, RocksDb};
+use crate::store::rocksdb::{Access, RocksDb, place};
 use crate::store::{Batch, Change, Durability, Engine, Family, Purge};
 
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -17,7 +17,7 @@ fn open(path: &Path, access: Access) -> Result<RocksDb> {
 
 pub(super) fn create(path: &Path) -> RocksDb {
     let engine = open(path, Access::Create).unwrap();
-    RocksDb::finish_creation(path).unwrap();
+    place::finish_creation(path).unwrap();
     engine
 }
 

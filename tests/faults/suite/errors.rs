@@ -11,9 +11,10 @@ use std::sync::Mutex;
 use sealvec::{Database, Durability, Error};
 use sealvec_faults::{FaultFs, Left, kind};
 
+use crate::ledger::{Ledger, Loss, latest};
 use crate::workload::{
-    Call, Ledger, Loss, NAME, Random, State, cases, copy_directory, create, directory, latest,
-    load, options, root, until_done,
+    Call, Random, State, cases, copy_directory, create, directory, load, options, try_load,
+    until_done,
 };
 
 const CALLS: usize = 30;
@@ -71,8 +72,8 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
         }
         Ok(db) => {
             let (mut failed, mut poisoned) = (false, false);
-            let bound = db.load_index(NAME, root());
-            if let Ok(index) = &bound {
+            let mut bound = try_load(&db);
+            if let Ok(index) = &mut bound {
                 for _ in 0..CALLS {
                     let call = Call::draw(&mut random);
                     match call.make(&db, index, path) {
@@ -85,9 +86,10 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
                             assert!(fs.failed() > 0 && is_storage(&error), "{call:?}: {error}");
                             failed = true;
                             let _ = std::fs::remove_dir_all(path.with_extension("copy"));
-                            if db.flush().is_err() {
+                            poisoned = db.flush().is_err();
+                            // It may be done all the same, as when what follows it fails.
+                            if poisoned || latest(index).ok() != Some(ledger.latest()) {
                                 running = Some(call);
-                                poisoned = true;
                                 break;
                             }
                         }
@@ -120,10 +122,10 @@ fn run(case: &Case<'_>, before: &State, tally: &mut Tally) -> bool {
     let db = Database::open(path, options(durability)).unwrap_or_else(|error| {
         panic!("kinds {kinds}, the {nth}th, on {on}, full {no_space}, cut {cut}: {error}")
     });
-    let index = load(&db);
+    let mut index = load(&db);
     ledger.check(&index, running.as_ref(), Loss::Unsynced);
     // It can be written again.
-    Call::Grant(0, true).make(&db, &index, path).unwrap();
+    Call::Grant(0, true).make(&db, &mut index, path).unwrap();
     drop(index);
     db.close().unwrap();
     !untouched

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use sealvec::{Database, Durability};
 
 use crate::children::{Moment, Task, say};
-use crate::workload::{
-    Call, Commit, Ledger, Loss, Random, cases, create, directory, latest, load, options,
-};
+use crate::ledger::{Commit, Ledger, Loss, latest};
+use crate::workload::{Call, Random, cases, create, directory, load, options};
 
 const TEST: &str = "kill::what_was_acknowledged_is_there_after_a_kill";
 /// Calls of a child, and the most lines after which it is killed.
@@ -24,12 +23,12 @@ const LIVES: usize = 15;
 fn done_as_child() -> bool {
     let Some(Task { path, durability, seed }) = Task::given() else { return false };
     let db = Database::open(&path, options(durability)).unwrap();
-    let index = load(&db);
+    let mut index = load(&db);
     say("open");
     let mut random = Random(seed);
     for number in 0..CALLS {
         let call = Call::draw(&mut random);
-        let durable = call.make(&db, &index, &path).unwrap();
+        let durable = call.make(&db, &mut index, &path).unwrap();
         let (sequence, hash) = latest(&index).unwrap();
         let hash: String =
             hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));

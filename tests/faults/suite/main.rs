@@ -10,7 +10,9 @@ mod corruption;
 mod errors;
 #[cfg(unix)]
 mod kill;
+mod ledger;
 mod power;
+mod secrecy;
 mod workload;
 
 /// What `children` takes its random numbers from.

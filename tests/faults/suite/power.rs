@@ -10,9 +10,8 @@ use std::sync::Mutex;
 use sealvec::{Database, Durability};
 use sealvec_faults::{FaultFs, Left, kind};
 
-use crate::workload::{
-    Call, Ledger, Loss, Random, cases, create, directory, latest, load, options, until_done,
-};
+use crate::ledger::{Ledger, Loss, latest};
+use crate::workload::{Call, Random, cases, create, directory, load, options, until_done};
 
 /// Cuts of one database.
 const CUTS: usize = 10;
@@ -60,14 +59,14 @@ fn life(seed: u64) -> Tally {
         let durability = [Durability::Synced, Durability::Buffered][random.below(2)];
         let (amid, calls) = (random.below(2) == 0, 1 + random.below(CALLS));
         let db = Database::open_on(&path, options(durability), fs.env()).unwrap();
-        let index = load(&db);
+        let mut index = load(&db);
         if amid {
             fs.fail(kind::WRITES, 1 + random.next() % OPERATIONS, true, false);
         }
         let mut running = None;
         for _ in 0..calls {
             let call = Call::draw(&mut random);
-            match call.make(&db, &index, &path) {
+            match call.make(&db, &mut index, &path) {
                 Ok(durable) => {
                     ledger.acknowledge(&call, latest(&index).unwrap(), durable);
                     tally.acknowledged += 1;
@@ -124,7 +123,7 @@ fn a_disk_that_does_not_sync_is_found_out() {
     let state = create(&path);
     let fs = FaultFs::new();
     let db = Database::open_on(&path, options(Durability::Buffered), fs.env()).unwrap();
-    let index = load(&db);
+    let mut index = load(&db);
     let mut ledger = Ledger::new(state, latest(&index).unwrap());
     let mut random = Random(5);
     let mut made = 0;
@@ -133,7 +132,7 @@ fn a_disk_that_does_not_sync_is_found_out() {
         if !matches!(call, Call::Upsert(_) | Call::Batch(..)) {
             continue;
         }
-        call.make(&db, &index, &path).unwrap();
+        call.make(&db, &mut index, &path).unwrap();
         // As if it had been synced.
         ledger.acknowledge(&call, latest(&index).unwrap(), true);
         made += 1;

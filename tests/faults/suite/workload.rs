@@ -1,31 +1,33 @@
-//! What the suites do to a database, and what must be there afterwards.
+//! What the suites do to a database.
 //!
 //! A workload is a seed: it says the calls, one after the other, over every operation that writes.
-//! Items are few, so that calls meet. The [`Ledger`] is the books: the state after each commit that
-//! was acknowledged, by sequence. After a crash the index must be in the state of one of its commits,
-//! at or after the last that may not be lost, at most a call further than what was acknowledged; its
-//! chain of commits must hold, back to the first, and have in it every commit that was acknowledged.
+//! Items are few, so that calls meet. What must be there afterwards is in `ledger.rs`.
 //!
 //! A new operation gets a variant of [`Call`], a share in [`Call::draw`], and a row in
-//! [`Call::states`] and [`Call::make`].
+//! [`Call::states`] and [`Call::make`]; a new rotation a variant of [`Rotation`] and a line in
+//! [`Rotation::make`].
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sealvec::{
-    Database, DeleteOptions, Durability, Error, Filter, Include, Index, IndexConfig, IndexKey,
-    Item, KeyContext, Metric, Options, Permissions, PurgeOptions, PurgeScope, Result, Tuning,
-    Update, UserId, UserKey, WriteOptions,
+    Database, DeleteOptions, Durability, Error, Filter, Index, IndexConfig, IndexKey, Item,
+    KeyContext, Metric, Options, Permissions, PurgeOptions, PurgeScope, Result, Tuning, Update,
+    UserId, UserKey, WriteOptions,
 };
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::ledger::latest;
 
 pub(crate) const NAME: &str = "index";
-const DIMENSION: usize = 4;
-const IDS: usize = 40;
+pub(crate) const DIMENSION: usize = 4;
+pub(crate) const IDS: usize = 40;
 const USERS: usize = 3;
+/// Index keys, each with its turn.
+const KEYS: usize = 3;
 
 /// Numbers that look random and are always the same (splitmix64).
 #[derive(Debug, Clone)]
@@ -46,12 +48,12 @@ impl Random {
     }
 }
 
-fn root_key() -> IndexKey {
-    IndexKey::from_bytes(&[7; 32]).unwrap()
+fn root_key(number: usize) -> IndexKey {
+    IndexKey::from_bytes(&[7 + u8::try_from(number).unwrap(); 32]).unwrap()
 }
 
-pub(crate) fn root() -> KeyContext {
-    KeyContext::root(root_key())
+pub(crate) fn root(number: usize) -> KeyContext {
+    KeyContext::root(root_key(number))
 }
 
 fn user(number: usize) -> (UserId, UserKey) {
@@ -65,14 +67,45 @@ pub(crate) fn options(durability: Durability) -> Options {
     Options::new().threads(1).block_cache(1 << 20).durability(durability).tuning(tuning)
 }
 
-pub(crate) fn load(db: &Database) -> Index<'static> {
-    db.load_index(NAME, root()).unwrap()
+/// The index, with the index key that it has now.
+#[derive(Debug)]
+pub(crate) struct Open {
+    index: Index<'static>,
+    pub(crate) key: usize,
+}
+
+impl Deref for Open {
+    type Target = Index<'static>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.index
+    }
+}
+
+/// With the first key that opens it.
+pub(crate) fn try_load(db: &Database) -> Result<Open> {
+    for key in 0..KEYS {
+        match db.load_index(NAME, root(key)) {
+            Err(Error::WrongKey) => {}
+            other => return Ok(Open { index: other?, key }),
+        }
+    }
+    Err(Error::WrongKey)
+}
+
+/// As [`try_load`]; no other key may open it.
+pub(crate) fn load(db: &Database) -> Open {
+    let open = try_load(db).unwrap();
+    for other in (0..KEYS).filter(|other| *other != open.key) {
+        assert_eq!(db.load_index(NAME, root(other)).map(drop), Err(Error::WrongKey));
+    }
+    open
 }
 
 /// A database with an index of a few items, closed; and what is in it.
 pub(crate) fn create(path: &Path) -> State {
     let db = Database::open(path, options(Durability::Synced)).unwrap();
-    db.create_index(NAME, &root_key(), IndexConfig::new(Metric::Euclidean)).unwrap();
+    db.create_index(NAME, &root_key(0), IndexConfig::new(Metric::Euclidean)).unwrap();
     let index = load(&db);
     let mut state = State::default();
     let puts: Vec<(usize, u64)> = (0..IDS).step_by(2).map(|id| (id, id as u64)).collect();
@@ -83,24 +116,24 @@ pub(crate) fn create(path: &Path) -> State {
     state
 }
 
-fn name(id: usize) -> String {
+pub(crate) fn name(id: usize) -> String {
     format!("{id:02}")
 }
 
-fn vector(seed: u64) -> Vec<f32> {
+pub(crate) fn vector(seed: u64) -> Vec<f32> {
     let mut random = Random(seed);
     (0..DIMENSION).map(|_| f32::from(i16::try_from(random.below(2000)).unwrap()) - 1000.0).collect()
 }
 
 /// Of different lengths.
-fn contents(seed: u64) -> Vec<u8> {
+pub(crate) fn contents(seed: u64) -> Vec<u8> {
     let more = [0, 10, 700, 5000][usize::try_from(seed % 4).unwrap()];
     let mut contents = seed.to_be_bytes().to_vec();
     contents.resize(8 + more, 7);
     contents
 }
 
-fn group(seed: u64) -> u64 {
+pub(crate) fn group(seed: u64) -> u64 {
     seed % 5
 }
 
@@ -113,13 +146,42 @@ fn items(puts: &[(usize, u64)]) -> Vec<Item> {
 }
 
 /// What an item was written with: the seed of its vector and metadata, and that of its contents.
-type Seeds = (u64, u64);
+pub(crate) type Seeds = (u64, u64);
 
 /// What an index holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    items: BTreeMap<usize, Seeds>,
-    users: BTreeMap<usize, bool>,
+    pub(crate) items: BTreeMap<usize, Seeds>,
+    pub(crate) users: BTreeMap<usize, bool>,
+    /// The index key.
+    pub(crate) key: usize,
+}
+
+/// What is put under another key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rotation {
+    IndexKey,
+}
+
+impl Rotation {
+    const EACH: [Self; 1] = [Self::IndexKey];
+
+    /// Makes it, and loads the index again with the key that it has then.
+    fn make(self, db: &Database, index: &mut Open) -> Result<()> {
+        let Self::IndexKey = self;
+        let key = (index.key + 1) % KEYS;
+        concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)), ())?;
+        *index = Open { index: db.load_index(NAME, root(key))?, key };
+        Ok(())
+    }
+}
+
+/// What ends with a purge is done also when that cannot be.
+fn concluded<T>(result: Result<T>, done: T) -> Result<T> {
+    match result {
+        Err(Error::PurgeIncomplete(_)) => Ok(done),
+        other => other,
+    }
 }
 
 impl State {
@@ -148,6 +210,7 @@ pub(crate) enum Call {
     PurgeOwed,
     Grant(usize, bool),
     Revoke(usize),
+    Rotate(Rotation),
     Flush,
     Checkpoint,
 }
@@ -177,9 +240,15 @@ impl Call {
             80..82 => Self::PurgeOwed,
             82..87 => Self::Grant(random.below(USERS), random.below(2) == 0),
             87..90 => Self::Revoke(random.below(USERS)),
-            90..97 => Self::Flush,
+            90..94 => Self::Flush,
+            94..97 => Self::Rotate(Rotation::EACH[random.below(Rotation::EACH.len())]),
             _ => Self::Checkpoint,
         }
+    }
+
+    /// Whether it purges, which leaves nothing in the log.
+    pub(crate) const fn purges(&self) -> bool {
+        matches!(self, Self::Purge(_) | Self::PurgeOwed | Self::Revoke(_) | Self::Rotate(_))
     }
 
     /// The states it may leave if it is cut short, besides the one before; the last is its end.
@@ -207,6 +276,9 @@ impl Call {
             Self::Revoke(number) => before.with(|state| {
                 state.users.remove(number);
             }),
+            Self::Rotate(Rotation::IndexKey) => before.with(|state| {
+                state.key = (state.key + 1) % KEYS;
+            }),
             Self::Optimize | Self::Purge(_) | Self::PurgeOwed | Self::Flush | Self::Checkpoint => {
                 vec![before.clone()]
             }
@@ -214,7 +286,7 @@ impl Call {
     }
 
     /// Makes it. Whether everything so far is then on the disk.
-    pub(crate) fn make(&self, db: &Database, index: &Index<'_>, path: &Path) -> Result<bool> {
+    pub(crate) fn make(&self, db: &Database, index: &mut Open, path: &Path) -> Result<bool> {
         let names = |ids: &[usize]| ids.iter().map(|id| name(*id)).collect::<Vec<_>>();
         match self {
             Self::Upsert(puts) => index.upsert(&items(puts)).map(|r| r.version.durable),
@@ -252,164 +324,22 @@ impl Call {
                 let rights = if *writes { Permissions::READ_WRITE } else { Permissions::READ };
                 index.grant(id, &key, rights).map(|()| true)
             }
-            Self::Revoke(number) => index.revoke(user(*number).0),
+            Self::Revoke(number) => concluded(index.revoke(user(*number).0), true),
+            Self::Rotate(rotation) => rotation.make(db, index).map(|()| true),
             Self::Flush => db.flush().map(|()| true),
             Self::Checkpoint => {
                 let copy = path.with_extension("copy");
                 db.checkpoint(&copy)?;
                 let opened = Database::open_read_only(&copy, options(Durability::Synced))?;
-                assert_eq!(load(&opened).describe()?.version, index.describe()?.version);
+                let twin = try_load(&opened)?;
+                assert_eq!(latest(&twin)?, latest(index)?);
+                drop(twin);
                 drop(opened);
                 std::fs::remove_dir_all(&copy).unwrap();
                 Ok(false)
             }
         }
     }
-}
-
-/// What is known of a commit: its number and its hash.
-pub(crate) type Commit = (u64, [u8; 32]);
-
-pub(crate) fn latest(index: &Index<'_>) -> Result<Commit> {
-    let version = index.describe()?.version;
-    Ok((version.sequence, version.hash))
-}
-
-/// The books of one database.
-#[derive(Debug, Clone)]
-pub(crate) struct Ledger {
-    /// The state after the last call that was acknowledged.
-    pub(crate) state: State,
-    /// Acknowledged commits, and the state after each.
-    acknowledged: BTreeMap<u64, ([u8; 32], State)>,
-    /// The last commit that a crash may not take.
-    durable: u64,
-}
-
-/// How far what was found may be from what was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// The process died, and not the machine.
-    Nothing,
-    /// What was not synced may be gone.
-    Unsynced,
-}
-
-impl Ledger {
-    pub(crate) fn new(state: State, latest: Commit) -> Self {
-        let acknowledged = [(latest.0, (latest.1, state.clone()))].into();
-        Self { state, acknowledged, durable: latest.0 }
-    }
-
-    /// A call returned.
-    pub(crate) fn acknowledge(&mut self, call: &Call, latest: Commit, durable: bool) {
-        self.state = call.states(&self.state).pop().unwrap();
-        self.acknowledged.insert(latest.0, (latest.1, self.state.clone()));
-        if durable {
-            self.durable = latest.0;
-        }
-    }
-
-    /// Nothing of it is promised any more: somebody was at the files.
-    pub(crate) const fn promise_nothing(&mut self) {
-        self.durable = 0;
-    }
-
-    /// Checks a database that was opened again, everything of it, and goes on from there. `running`
-    /// is the call that had not returned. Says how many acknowledged commits are gone.
-    pub(crate) fn check(&mut self, index: &Index<'_>, running: Option<&Call>, loss: Loss) -> u64 {
-        self.try_check(index, running, loss).unwrap()
-    }
-
-    /// As [`check`](Self::check), for an index that may be damaged: an error, or the right data.
-    pub(crate) fn try_check(
-        &mut self,
-        index: &Index<'_>,
-        running: Option<&Call>,
-        loss: Loss,
-    ) -> Result<u64> {
-        let found = read(index)?;
-        let (sequence, hash) = latest(index)?;
-        let last = self.acknowledged.keys().next_back().copied().unwrap();
-        let least = if loss == Loss::Nothing { last } else { self.durable };
-        assert!(sequence >= least, "acknowledged commits are lost: {sequence} of {least}");
-        // Every commit that was acknowledged and is not beyond the end is in the chain, as it was.
-        let mut chain = BTreeMap::new();
-        index.for_each_commit(.., |commit| {
-            chain.insert(commit.version.sequence, commit.version.hash);
-            ControlFlow::Continue(())
-        })?;
-        assert_eq!(chain.len() as u64, sequence, "the chain goes back to the first");
-        assert_eq!(chain[&sequence], hash);
-        for (number, (hash, _)) in self.acknowledged.range(..=sequence) {
-            assert_eq!(chain[number], *hash, "commit {number} is another");
-        }
-        // The state is that of the commit.
-        if let Some((_, state)) = self.acknowledged.get(&sequence) {
-            assert_eq!(found, *state, "commit {sequence}");
-        } else if sequence > last {
-            let before = &self.acknowledged[&last].1;
-            let call = running.expect("a commit that no call made");
-            let allowed = call.states(before);
-            let known = found == *before || allowed.contains(&found);
-            assert!(known, "commit {sequence}: {found:?} after {before:?}, in {call:?}");
-        } else {
-            assert!(self.amid(sequence, &found), "commit {sequence}: {found:?}");
-        }
-        let lost = self.acknowledged.split_off(&(sequence + 1)).len();
-        self.acknowledged.insert(sequence, (hash, found.clone()));
-        self.state = found;
-        self.durable = sequence;
-        Ok(lost as u64)
-    }
-
-    /// Whether a state lies between the two acknowledged around it, item by item.
-    fn amid(&self, sequence: u64, found: &State) -> bool {
-        let before = self.acknowledged.range(..sequence).next_back();
-        let after = self.acknowledged.range(sequence..).next();
-        let (Some((_, (_, before))), Some((_, (_, after)))) = (before, after) else { return false };
-        (0..IDS).all(|id| {
-            let one = found.items.get(&id);
-            one == before.items.get(&id) || one == after.items.get(&id)
-        })
-    }
-}
-
-/// Reads and verifies everything.
-fn read(index: &Index<'_>) -> Result<State> {
-    let described = index.describe()?;
-    let report = index.verify_tree()?;
-    assert_eq!((report.items, report.oversized), (described.item_count, 0));
-    let mut state = State::default();
-    let mut bytes = 0;
-    let visited = index.for_each(Include::ALL, |entry| {
-        let held = entry.contents.unwrap();
-        let seed_of_contents = u64::from_be_bytes(*held.first_chunk().unwrap());
-        assert_eq!(held, contents(seed_of_contents));
-        let metadata = entry.metadata.unwrap();
-        let seed = metadata.parse::<Value>().unwrap()["seed"].as_u64().unwrap();
-        assert_eq!(entry.vector.unwrap(), vector(seed));
-        bytes += entry.id.len() + DIMENSION * 4 + held.len() + metadata.len();
-        state.items.insert(entry.id.parse().unwrap(), (seed, seed_of_contents));
-        ControlFlow::Continue(())
-    })?;
-    assert_eq!(*visited, described.item_count);
-    assert_eq!(bytes as u64, described.total_size_bytes);
-    for user in index.users()? {
-        let number = usize::from(user.id.as_bytes()[0]) - 1;
-        state.users.insert(number, user.permissions == Permissions::READ_WRITE);
-    }
-    if let Some((id, (seed, _))) = state.items.first_key_value() {
-        let hits = index.query(&vector(*seed)).top_k(1).effort(1024).run()?;
-        assert_eq!(hits[0].distance.to_bits(), 0.0_f32.to_bits());
-        let held = index.get(&[name(*id)], Include::ALL)?;
-        assert_eq!(held[0].item.as_ref().unwrap().vector, Some(vector(*seed)));
-        let of_group = json!({ "group": group(*seed) });
-        let counted = *index.count_where(&Filter::from_json(&of_group)?)?;
-        let there = state.items.values().filter(|seeds| group(seeds.0) == group(*seed)).count();
-        assert_eq!(counted, there as u64);
-    }
-    Ok(state)
 }
 
 /// Databases come and go by the hundred, and what is on the disk is simulated: memory will do, where

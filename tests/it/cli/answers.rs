@@ -21,7 +21,10 @@ fn numbers() -> Cli {
 #[test]
 fn get_shows_everything_or_that_there_is_nothing() {
     let cli = Cli::with_notes();
-    let found = cli.owner("get notes b nope a c a --output json").lines();
+    let mut found = cli.owner("get notes b nope a c a --output json").lines();
+    for line in &mut found {
+        assert!(line.as_object_mut().unwrap().remove("version_token").unwrap().is_string());
+    }
     let wanted = [
         json!({"id": "b", "found": true, "contents": {"base64": "/wA="}, "metadata": null,
                "vector": [0.0, 2.5]}),
@@ -62,7 +65,8 @@ fn list_goes_through_all_ids_or_a_page() {
     let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     assert_eq!(cli.owner("list notes").ok().lines().collect::<Vec<_>>(), all);
     let answer = cli.owner("list notes --output json").json();
-    assert_eq!(answer, json!({"ids": all, "next": null}));
+    let token = &answer["version_token"];
+    assert_eq!(answer, json!({"ids": all, "next": null, "version_token": token}));
 
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     for expected in [4, 4, 2] {
@@ -248,7 +252,7 @@ fn purge_answers_with_a_receipt() {
     let receipt = cli.owner("purge notes --output json").json();
     let names: Vec<&str> = receipt.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "bytes_rewritten checkpoints files_removed index payload_remains scope \
-                    statement time took_ms up_to";
+                    statement time took_ms up_to version_token";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!((&receipt["scope"], &receipt["payload_remains"]), (&json!("records"), &json!(true)));
     assert_eq!(receipt["up_to"], 4, "created, imported, deleted, granted");
@@ -279,7 +283,9 @@ fn queries_answer_in_order() {
     }
     let first = cli.owner("query notes --vectors q.npy --top-k 1 --output json").ok();
     let first = first.lines().next().unwrap();
-    assert_eq!(first, r#"{"query":0,"hits":[{"id":"0","distance":0.1}]}"#);
+    let rest =
+        first.strip_prefix(r#"{"query":0,"hits":[{"id":"0","distance":0.1}],"version_token":""#);
+    assert!(rest.is_some_and(|rest| rest.ends_with("\"}")), "{first}");
 
     cli.owner("query notes --vectors q.npy --top-k 2 --output ids-npy --out hits.npy").ok();
     let file = fs::read(cli.path("hits.npy")).unwrap();

@@ -74,6 +74,58 @@ fn every_command_refuses_an_older_index_and_another_history() {
     }
 }
 
+/// Commands that answer with lines of JSON, and whether they commit.
+const ANSWERS: [(&str, bool); 17] = [
+    ("stats notes", false),
+    ("query notes --like a", false),
+    ("query notes --vectors notes.npy", false),
+    ("get notes a missing", false),
+    ("list notes", false),
+    ("list notes --limit 1", false),
+    ("list notes --where {\"n\":1}", false),
+    ("count notes", false),
+    ("verify notes", false),
+    ("users list notes", false),
+    // The same items once more.
+    ("import notes --vectors notes.npy --items notes.jsonl --overwrite", false),
+    ("delete notes b --dry-run", false),
+    ("delete notes b", true),
+    ("optimize notes", false),
+    ("purge notes", false),
+    (
+        "users grant notes --user-id a11ce000000000000000000000000001 --user-key-file alice.key \
+         --permissions read",
+        true,
+    ),
+    ("users revoke notes --user-id a11ce000000000000000000000000001", true),
+];
+
+/// As a token says it, but for its last part: whether the asking process knows it to be on the disk.
+fn commit(token: &str) -> &str {
+    token.rsplit_once('.').unwrap().0
+}
+
+#[test]
+fn every_answer_has_the_version_token_of_its_state() {
+    let cli = Cli::with_notes();
+    cli.run("keygen --out alice.key").ok();
+    let grant = format!("users grant notes --user-id {ALICE} --user-key-file alice.key");
+    cli.owner(&format!("{grant} --permissions read")).ok();
+    for (command, commits) in ANSWERS {
+        let before = token(&cli);
+        let lines = cli.owner(&format!("{command} --output json")).lines();
+        assert!(!lines.is_empty(), "{command}");
+        let after = token(&cli);
+        assert_eq!(commit(&before) != commit(&after), commits, "{command}");
+        for line in lines {
+            let told =
+                line["version_token"].as_str().unwrap_or_else(|| panic!("{command}: {line}"));
+            assert_eq!(commit(told), commit(&after), "{command}");
+            cli.owner(&format!("count notes --min-version {told}")).ok();
+        }
+    }
+}
+
 #[test]
 fn a_version_token_goes_with_one_index_and_has_one_form() {
     let cli = Cli::with_notes();

@@ -9,7 +9,7 @@ fn another_index_key_opens_the_index_and_the_old_one_does_not() {
     cli.run("keygen --out alice.key").ok();
     let user = format!("--user-id {ALICE} --user-key-file alice.key --permissions read,write");
     cli.owner(&format!("users grant notes {user}")).ok();
-    let before = cli.owner("get notes a b c --output json").ok();
+    let before = cli.owner("get notes a b c").ok();
 
     cli.owner("rotate-index-key notes --new-key-file nowhere.key").fails(3);
     cli.owner("rotate-index-key notes --new-key-file index.key").fails(2);
@@ -26,8 +26,8 @@ fn another_index_key_opens_the_index_and_the_old_one_does_not() {
     assert_eq!(said, "the index has its new key\n");
     cli.owner("stats notes").fails(3);
     let new = |line: &str| cli.run(&format!("--db db --key-file new.key {line}"));
-    assert_eq!(new("get notes a b c --output json").ok(), before);
-    assert_eq!(cli.user(ALICE, "alice.key", "get notes a b c --output json").ok(), before);
+    assert_eq!(new("get notes a b c").ok(), before);
+    assert_eq!(cli.user(ALICE, "alice.key", "get notes a b c").ok(), before);
     assert!(new("history notes").ok().contains("rotate-index-key"));
     let back = new("rotate-index-key notes --new-key-file index.key --output json").json();
     let token = back["version_token"].as_str().unwrap();
@@ -38,7 +38,7 @@ fn another_index_key_opens_the_index_and_the_old_one_does_not() {
 #[test]
 fn another_data_key_and_everything_under_it() {
     let cli = Cli::with_notes();
-    let before = cli.owner("get notes a b c --output json").ok();
+    let before = cli.owner("get notes a b c").ok();
     let state = cli.state();
     assert_eq!(cli.owner("reencrypt notes --output json").json()["items"], 0);
 
@@ -59,7 +59,7 @@ fn another_data_key_and_everything_under_it() {
 
     let report = cli.owner("reencrypt notes --rate 1000 --output json").json();
     assert_eq!((&report["items"], &report["retired"]), (&3.into(), &3.into()));
-    assert_eq!(cli.owner("get notes a b c --output json").ok(), before);
+    assert_eq!(cli.owner("get notes a b c").ok(), before);
     assert_eq!(cli.state(), state);
     cli.owner("verify notes").ok();
     let said = cli.owner("reencrypt notes").ok();

@@ -11,7 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealvec::{
-    DeleteOutcome, Description, ETag, Error, Mismatch, Missing, Operation, Unmet, VersionToken,
+    DeleteOutcome, Description, ETag, Error, HistoryEntry, Mismatch, Missing, Operation, Unmet,
+    VersionToken,
 };
 
 use super::calls::{Answer, Based, Call, Deletion, Event, Held, Put, Report, Which};
@@ -40,11 +41,28 @@ pub(super) struct Verdict {
     pub(super) items: BTreeMap<String, Held>,
 }
 
+impl From<&HistoryEntry> for Committed {
+    fn from(entry: &HistoryEntry) -> Self {
+        let HistoryEntry { version, operation, inserted, updated, deleted, .. } = *entry;
+        Self { version, operation, inserted, updated, deleted }
+    }
+}
+
 /// Judges what happened between two descriptions of an index that had no items at first.
 pub(super) fn judge(
     events: &[Event],
     first: &Description,
     last: &Description,
+) -> Result<Verdict, String> {
+    judge_among(events, first, last, &BTreeMap::new())
+}
+
+/// As [`judge`], where others made commits that change no items.
+pub(super) fn judge_among(
+    events: &[Event],
+    first: &Description,
+    last: &Description,
+    unmoved: &BTreeMap<u64, VersionToken>,
 ) -> Result<Verdict, String> {
     let (start, end) = (first.version.sequence, last.version.sequence);
     let windows = windows(events, start, end)?;
@@ -52,6 +70,7 @@ pub(super) fn judge(
     let mut others: BTreeMap<u64, Vec<&Event>> = BTreeMap::new();
     let mut refusals: BTreeMap<u64, Vec<(u64, &Event)>> = BTreeMap::new();
     let mut tokens = BTreeMap::from([(start, first.version), (end, last.version)]);
+    tokens.extend(unmoved);
     for (event, (lowest, highest)) in events.iter().zip(&windows) {
         let Some(version) = event.version else {
             refusals.entry(*lowest).or_default().push((*highest, event));
@@ -68,10 +87,11 @@ pub(super) fn judge(
         }
     }
     let numbers: Vec<u64> = writes.keys().copied().collect();
-    if let Some(lost) = (start + 1..=end).find(|number| !writes.contains_key(number)) {
+    let made = |number: &u64| writes.contains_key(number) != unmoved.contains_key(number);
+    if let Some(lost) = (start + 1..=end).find(|number| !made(number)) {
         return Err(format!("no call says that it made commit {lost} of {end}"));
     }
-    if numbers.len() as u64 != end - start {
+    if (numbers.len() + unmoved.len()) as u64 != end - start {
         return Err(format!("there are commits beyond {start} to {end}: {numbers:?}"));
     }
 
