@@ -36,8 +36,6 @@ pub(crate) mod words;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(crate) use edits::reseal;
-pub(crate) use edits::{Edits, rebuild};
+pub(crate) use edits::{Edits, rebuild, reseal};
 pub(crate) use select::{Selected, resolve, select};
 pub(crate) use verify::check;

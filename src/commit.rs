@@ -38,7 +38,7 @@ use crate::store::record::{Epochs, Shape};
 use crate::store::{Batch, Change, Expect, Family, Snapshot};
 
 /// The version of commit bodies and records.
-pub(crate) const FORMAT: u8 = 4;
+pub(crate) const FORMAT: u8 = 5;
 /// The version of the head record.
 pub(crate) const HEAD_FORMAT: u8 = 1;
 /// The version of the set-hash record.
@@ -280,6 +280,17 @@ fn seal(
     SHAPE.seal(secret, &place, salt, &body)
 }
 
+/// Seals a stored commit again under another epoch: its body and its signature stay.
+pub(crate) fn reseal(
+    secrets: &Epochs,
+    epoch: u32,
+    index: IndexId,
+    sequence: u64,
+    stored: &[u8],
+) -> Result<Vec<u8>> {
+    SHAPE.reseal(secrets, epoch, index, key::number_id(sequence), stored, &random()?)
+}
+
 /// Seals a commit with any signature: for golden vectors and forgeries.
 #[cfg(test)]
 pub(crate) fn seal_raw(
@@ -354,6 +365,21 @@ impl Changes {
             self.delta.add(&Element::hashed(&key, &old.with(&bytes)));
         }
         self.made.push(Change::Append(family, key, bytes));
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    /// Puts them in the order of keys, in which an ordered store takes them faster; those of one key
+    /// stay as they are.
+    pub(crate) fn sort(&mut self) {
+        self.made.sort_by(|one, other| one.place().cmp(&other.place()));
+    }
+
+    /// Notes that these parts are to be purged, whatever is put or deleted.
+    pub(crate) const fn owe(&mut self, parts: Parts) {
+        self.owes = self.owes.with(parts);
     }
 
     /// Adds all of `other` after these.

@@ -6,6 +6,7 @@
 
 mod first;
 mod indexes;
+mod keys;
 
 use std::fmt;
 use std::path::Path;
@@ -29,7 +30,7 @@ use crate::store::rocksdb::{Access, Env, RocksDb, place};
 use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
-pub(crate) const FORMAT: u8 = 4;
+pub(crate) const FORMAT: u8 = 5;
 
 const MAGIC: &[u8; 7] = b"sealvec";
 
@@ -256,45 +257,6 @@ impl Database {
     /// files still hold some of its ciphertext.
     pub fn delete_index(&self, name: &str, caller: &KeyContext) -> Result<()> {
         observe(Call::DeleteIndex, None, |seen| self.delete(seen, name, caller))
-    }
-
-    /// Gives an index another key. On return the old one opens nothing in this database; handles
-    /// that it is bound to fail with [`Error::WrongKey`] from then on. Users keep their keys and
-    /// rights, and need not be there. Always synced.
-    ///
-    /// Every wrap, roster record and grant table is made again in one batch, which leaves items,
-    /// `ETag` and history as they are; see docs/security.md for what it does not reach: copies of
-    /// the files made before. It ends with a purge of what was under the old key, for which it waits
-    /// up to five seconds if running calls hold older data. A crash in between loses nothing: the
-    /// next open for writing does it.
-    ///
-    /// # Errors
-    /// [`Error::IndexNotFound`]; [`Error::WrongKey`]; [`Error::PermissionDenied`] if `old` is not the
-    /// holder of the index key; [`Error::InvalidArgument`] if the new key is the old one, or a user's; [`Error::Integrity`] if a user's wrap or roster
-    /// record is damaged: grant it again, or revoke it, and nothing stands in the way;
-    /// [`Error::ReadOnly`]; [`Error::NoSpace`]; [`Error::Io`]; [`Error::PurgeIncomplete`] if the new
-    /// key is in force, but files still hold what was under the old.
-    ///
-    /// ```
-    /// # use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric};
-    /// # fn main() -> sealvec::Result<()> {
-    /// # let db = Database::in_memory()?;
-    /// let old = IndexKey::generate()?;
-    /// db.create_index("notes", &old, IndexConfig::new(Metric::Cosine))?;
-    /// let old = KeyContext::root(old);
-    /// let new = IndexKey::generate()?;
-    /// db.rotate_index_key("notes", &old, &new)?;
-    ///
-    /// let refused = db.load_index("notes", old).unwrap_err();
-    /// assert_eq!(refused.code(), "wrong_key");
-    /// db.load_index("notes", KeyContext::root(new))?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn rotate_index_key(&self, name: &str, old: &KeyContext, new: &IndexKey) -> Result<()> {
-        observe(Call::RotateIndexKey, None, |seen| {
-            self.stateless(seen, name)?.with_key(old).rotate_to(new)
-        })
     }
 
     /// Purges everything that is owed a purge now, of every index and of those that were deleted.

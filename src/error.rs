@@ -34,6 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [`Integrity`](Error::Integrity) | `integrity` | 500 | no |
 /// | [`UnsupportedFormat`](Error::UnsupportedFormat) | `unsupported_format` | 500 | no |
 /// | [`Io`](Error::Io) | `io` | 500 | no |
+/// | [`KeyUnavailable`](Error::KeyUnavailable) | `key_unavailable` | 503 | no |
 /// | [`PurgeIncomplete`](Error::PurgeIncomplete) | `purge_incomplete` | 503 | no |
 /// | [`Busy`](Error::Busy) | `busy` | 503 | yes |
 /// | [`Closed`](Error::Closed) | `closed` | 503 | no |
@@ -52,6 +53,10 @@ pub enum Error {
     /// key. These four are deliberately one error.
     #[error("the key or user does not open this index")]
     WrongKey,
+    /// A [`KeyProvider`](crate::KeyProvider) has no such key, or cannot get it now; the message says
+    /// why.
+    #[error("the key is not to be had: {0}")]
+    KeyUnavailable(String),
     /// The key is good, but its holder lacks the right that the call needs.
     #[error("this call needs the {needs} right, which the holder of this key does not have")]
     PermissionDenied {
@@ -154,6 +159,7 @@ impl Error {
             Self::InvalidArgument(_) => "invalid_argument",
             Self::MissingKey => "missing_key",
             Self::WrongKey => "wrong_key",
+            Self::KeyUnavailable(_) => "key_unavailable",
             Self::PermissionDenied { .. } => "permission_denied",
             Self::ReadOnly => "read_only",
             Self::DatabaseNotFound(_) => "database_not_found",
@@ -193,7 +199,11 @@ impl Error {
             Self::PreconditionFailed(_) | Self::Stale | Self::Forked | Self::VersionFolded => 412,
             Self::TooLarge(_) => 413,
             Self::Integrity(_) | Self::UnsupportedFormat { .. } | Self::Io(_) => 500,
-            Self::PurgeIncomplete(_) | Self::Busy | Self::Closed | Self::Poisoned(_) => 503,
+            Self::KeyUnavailable(_)
+            | Self::PurgeIncomplete(_)
+            | Self::Busy
+            | Self::Closed
+            | Self::Poisoned(_) => 503,
             Self::NoSpace => 507,
         }
     }

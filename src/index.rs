@@ -312,6 +312,14 @@ impl Index<'_> {
         self.transact(Durability::Synced, body).map(|committed| committed.value)
     }
 
+    /// As [`administer`](Self::administer), but durable as the handle's other writes are.
+    pub(crate) fn maintain<T>(
+        &self,
+        body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
+    ) -> Result<Committed<T>> {
+        self.transact(self.durability, body)
+    }
+
     /// As [`mutate`](Self::mutate), for a call that says itself when it returns.
     pub(crate) fn mutate_at<T>(
         &self,

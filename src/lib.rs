@@ -27,9 +27,9 @@
 //! - [`Database`] opens a directory; [`Index`] is a handle to one index in it.
 //! - [`KeyContext`] is who is calling: the root with the [`IndexKey`], or a user with a
 //!   [`UserKey`]. Bind one with [`Database::load_index`], or pass one per call with
-//!   [`Index::with_key`].
+//!   [`Index::with_key`]. A [`KeyProvider`] gets keys from files or a service.
 //! - [`Index::grant`] and [`Index::revoke`] manage users; [`Database::rotate_index_key`] changes
-//!   the index key.
+//!   the index key, [`Database::rotate_data_keys`] and [`Index::reencrypt`] the keys of the data.
 //! - [`Index::history`] is the signed audit trail: who changed how much, and when.
 //! - Everything is synchronous; handles are `Clone + Send + Sync`. In an async service, call from
 //!   `spawn_blocking`, as `examples/service.rs` does.
@@ -80,12 +80,14 @@ mod handle;
 mod history;
 mod id;
 mod index;
+mod key_provider;
 mod keyring;
 mod observe;
 mod optimize;
 mod purge;
 mod query;
 mod redact;
+mod reencrypt;
 mod rotate;
 mod store;
 #[cfg(test)]
@@ -109,6 +111,7 @@ pub use index::{
     Answer, BulkProgress, BulkReport, Cursor, Description, Entry, Fetched, IdPage, Include, Index,
     Item, Record, Update, UpsertReport, WriteReport,
 };
+pub use key_provider::{CachingKeyProvider, FileKeyProvider, KeyProvider, KeyRequest};
 #[cfg(feature = "metrics")]
 pub use observe::describe_metrics;
 pub use optimize::{OptimizeProgress, OptimizeReport};
@@ -117,6 +120,7 @@ pub use query::{
     BatchHits, BatchQuery, DEFAULT_EFFORT, Hit, MetadataPage, MetadataQuery, Order, Query,
     QueryStats, Selected, Strategy,
 };
+pub use reencrypt::{ReencryptOptions, ReencryptProgress, ReencryptReport};
 pub use store::Durability;
 pub use users::User;
 pub use vector::{Metric, Precision};

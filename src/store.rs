@@ -109,6 +109,16 @@ impl Batch {
 }
 
 impl Change {
+    /// What it changes, if that is one key.
+    pub(crate) fn place(&self) -> Option<(Family, &[u8])> {
+        match self {
+            Self::Put(family, key, _)
+            | Self::Append(family, key, _)
+            | Self::Delete(family, key) => Some((*family, key)),
+            Self::DeletePrefix(_) => None,
+        }
+    }
+
     /// About how many bytes it takes in a log.
     pub(crate) fn size(&self) -> usize {
         match self {

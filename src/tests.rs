@@ -9,7 +9,9 @@ mod memory_search;
 mod observe;
 mod owed;
 mod poisoned;
+mod reencrypt;
 mod refusals;
+mod renewed;
 mod resume;
 #[cfg(feature = "rocksdb")]
 mod shredded;

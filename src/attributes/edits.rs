@@ -216,14 +216,13 @@ fn seal(key: &Session, at: At, sequence: u64, salt: &Salt, plain: &[u8]) -> Resu
     Ok(shape.seal(key.current_secret()?, &place, salt, plain))
 }
 
-/// Seals a stored block again as it is, as any reader can.
-#[cfg(test)]
-pub(crate) fn reseal(key: &Session, place: &[u8], stored: &[u8]) -> Vec<u8> {
-    let at = key::attribute_of(place).unwrap();
-    let mut plain = Vec::new();
-    let written =
-        shape(at.0).open_into(&key.epochs, key.index, logical(at), stored, &mut plain).unwrap();
-    seal(key, at, written, &crate::crypto::random().unwrap(), &plain).unwrap()
+/// Seals a stored block again as it is, under the current epoch.
+pub(crate) fn reseal(key: &Session, place: &[u8], stored: &[u8]) -> Result<Vec<u8>> {
+    let at = key::attribute_of(place).ok_or(Error::Integrity(Fault::Attribute))?;
+    let mut salt = [0; 24];
+    fill_random(&mut salt)?;
+    let epoch = key.table.epoch();
+    shape(at.0).reseal(&key.epochs, epoch, key.index, logical(at), stored, &salt)
 }
 
 /// Opens a stored block.

@@ -174,6 +174,17 @@ pub(crate) fn read(snapshot: &dyn Snapshot, secrets: &Epochs, commit: &Commit) -
     found.filter(|found| found.index == index).ok_or(DAMAGED)
 }
 
+/// Seals the stored fold that ends with the commit `through` again under another epoch.
+pub(crate) fn reseal(
+    secrets: &Epochs,
+    epoch: u32,
+    index: IndexId,
+    through: u64,
+    stored: &[u8],
+) -> Result<Vec<u8>> {
+    SHAPE.reseal(secrets, epoch, index, key::number_id(through), stored, &random()?)
+}
+
 /// One commit in so many folds the oldest: an eighth of those kept, within limits.
 fn step(retention: u64) -> u64 {
     (retention / 8).clamp(16, 256)
@@ -208,16 +219,20 @@ pub(crate) fn fold_oldest(
     for sequence in folded.saturating_add(1)..=fold.through {
         changes.delete(Family::Catalog, key::commit(index, sequence), None);
     }
-    // Tables that no kept commit names. The head's is among those that are named.
-    let named = key::table(index, first_kept.table.min(head.commit.table), 0);
-    let tables = key::tables(index);
-    snapshot.scan(Family::Catalog, &tables, &tables, &mut |found, _| {
-        if found >= named.as_slice() {
-            return ControlFlow::Break(());
-        }
-        changes.delete(Family::Catalog, found.to_vec(), None);
-        ControlFlow::Continue(())
-    })?;
+    // Tables that no kept commit names, and their signatures. The head's is among those that are.
+    let named = first_kept.table.min(head.commit.table);
+    for (prefix, kept) in [
+        (key::tables(index), key::table(index, named, 0)),
+        (key::table_signatures(index), key::table_signature(index, named)),
+    ] {
+        snapshot.scan(Family::Catalog, &prefix, &prefix, &mut |found, _| {
+            if found >= kept.as_slice() {
+                return ControlFlow::Break(());
+            }
+            changes.delete(Family::Catalog, found.to_vec(), None);
+            ControlFlow::Continue(())
+        })?;
+    }
     let stored = fold.seal(next.epoch, secret, &random()?);
     changes.put(Family::Catalog, key::fold(index), None, stored);
     (next.folded, next.fold) = (fold.through, fold.hash());

@@ -26,11 +26,17 @@ pub enum Operation {
     Recount,
     /// The index got another index key; users and items are as they were.
     RotateIndexKey,
+    /// The index got another data key, which everything written from then on is under.
+    RotateDataKeys,
+    /// Records were sealed again under the present data key; items are as they were.
+    Reencrypt,
+    /// Data keys that nothing is under any more were taken out of use.
+    RetireDataKeys,
 }
 
 impl Operation {
     /// In the order of their bytes.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Create,
         Self::Upsert,
         Self::Update,
@@ -41,6 +47,9 @@ impl Operation {
         Self::Write,
         Self::Recount,
         Self::RotateIndexKey,
+        Self::RotateDataKeys,
+        Self::Reencrypt,
+        Self::RetireDataKeys,
     ];
 
     /// Its name in lower case, as [`Display`](fmt::Display) writes it.
@@ -57,6 +66,9 @@ impl Operation {
             Self::Write => "write",
             Self::Recount => "recount",
             Self::RotateIndexKey => "rotate-index-key",
+            Self::RotateDataKeys => "rotate-data-keys",
+            Self::Reencrypt => "reencrypt",
+            Self::RetireDataKeys => "retire-data-keys",
         }
     }
 
@@ -73,6 +85,9 @@ impl Operation {
             Self::Write => 8,
             Self::Recount => 9,
             Self::RotateIndexKey => 10,
+            Self::RotateDataKeys => 11,
+            Self::Reencrypt => 12,
+            Self::RetireDataKeys => 13,
         }
     }
 
@@ -89,27 +104,39 @@ impl Operation {
             | Self::Delete
             | Self::Write
             | Self::Recount => true,
-            Self::Grant | Self::Revoke | Self::Optimize | Self::RotateIndexKey => false,
+            Self::Grant
+            | Self::Revoke
+            | Self::Optimize
+            | Self::RotateIndexKey
+            | Self::RotateDataKeys
+            | Self::Reencrypt
+            | Self::RetireDataKeys => false,
         }
     }
 
     /// Whether it puts a new grant table in force, which only the root can.
     pub(crate) const fn changes_table(self) -> bool {
         match self {
-            Self::Create | Self::Grant | Self::Revoke | Self::RotateIndexKey => true,
+            Self::Create
+            | Self::Grant
+            | Self::Revoke
+            | Self::RotateIndexKey
+            | Self::RotateDataKeys
+            | Self::RetireDataKeys => true,
             Self::Upsert
             | Self::Update
             | Self::Delete
             | Self::Optimize
             | Self::Write
-            | Self::Recount => false,
+            | Self::Recount
+            | Self::Reencrypt => false,
         }
     }
 
     /// Whether it takes keys back, so that what it deletes is purged at the next open for writing,
     /// whatever the options.
     pub(crate) const fn purges_at_once(self) -> bool {
-        matches!(self, Self::Revoke | Self::RotateIndexKey)
+        matches!(self, Self::Revoke | Self::RotateIndexKey | Self::RetireDataKeys)
     }
 }
 
@@ -130,6 +157,6 @@ mod tests {
             let name = operation.to_string().replace('-', "");
             assert_eq!(format!("{operation:?}").to_lowercase(), name);
         }
-        assert_eq!((Operation::from_byte(0), Operation::from_byte(11)), (None, None));
+        assert_eq!((Operation::from_byte(0), Operation::from_byte(14)), (None, None));
     }
 }

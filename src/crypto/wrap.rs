@@ -26,7 +26,8 @@ use crate::id::{IndexId, Permissions};
 /// The version of the wrap format.
 pub(crate) const FORMAT: u8 = 1;
 
-const MAX_EPOCHS: u8 = 4;
+/// The read secrets a wrap has room for.
+pub(crate) const MAX_EPOCHS: u8 = 4;
 
 /// Which of the two wraps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -326,10 +326,9 @@ pub(super) fn sample_table() -> Table {
 
 /// Grant tables: one of which a part is changed is refused, and what decodes has one encoding.
 pub fn table(bytes: &[u8]) {
-    static GENUINE: LazyLock<Vec<(Vec<u8>, Vec<u8>)>> = LazyLock::new(|| {
-        let root = KeyPair::from_seed(Secret::new([5; 32]));
-        sample_table().seal(&root, &secrets(), 200).expect("there is room")
-    });
+    static ROOT: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::from_seed(Secret::new([5; 32])));
+    static GENUINE: LazyLock<Vec<(Vec<u8>, Vec<u8>)>> =
+        LazyLock::new(|| sample_table().seal(&ROOT, &secrets(), 200).expect("there is room"));
     let secrets = secrets();
     let number = sample_table().number;
     let reads = |part: usize, stored: &[u8]| {
@@ -338,7 +337,10 @@ pub fn table(bytes: &[u8]) {
             *value = stored.to_vec();
         }
         let store = catalog(&parts);
-        table::read(&*store.snapshot(), &secrets, INDEX, number).is_ok()
+        let snapshot = store.snapshot();
+        let found = table::read(&*snapshot, &secrets, INDEX, number);
+        let root = *ROOT.public();
+        found.and_then(|found| found.verify(&*snapshot, &secrets, &root)).is_ok()
     };
     let part = usize::from(Input::new(bytes).u8()) % GENUINE.len();
     let genuine = GENUINE.get(part).map_or(&[][..], |(_, value)| value);

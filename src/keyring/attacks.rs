@@ -20,6 +20,7 @@ mod wraps;
 
 use std::ops::ControlFlow;
 
+use super::table::signature::TableSignature;
 use super::table::{self, Table};
 use super::*;
 use crate::commit::Operation;
@@ -174,14 +175,23 @@ impl World {
         next
     }
 
+    /// Puts a table with any signature of its hash.
     fn put_table(&self, table: &Table, session: &Session, signature: &[u8; SIGNATURE]) {
-        let salt = crate::crypto::random().unwrap();
+        let salts = [(); 2].map(|()| crate::crypto::random().unwrap());
         let secret = session.current_secret().unwrap();
-        for (key, value) in table.seal_raw(signature, secret, &salt, self.store.limits().value) {
+        let signed = TableSignature { hash: table.hash(), signature: *signature };
+        for (key, value) in table.seal_raw(&signed, secret, &salts, self.store.limits().value) {
             self.store.put(Family::Catalog, &key, &value);
         }
         let found = table::read(&*self.store.snapshot(), &session.epochs, self.index, table.number);
         assert!(found.unwrap().table == *table, "the forgery opens");
+    }
+
+    /// The stored signature of the table with this number.
+    fn signature_of(&self, session: &Session, number: u64) -> [u8; SIGNATURE] {
+        let snapshot = self.store.snapshot();
+        let found = TableSignature::read(&*snapshot, &session.epochs, self.index, number);
+        found.unwrap().signature
     }
 
     /// Every call of every caller fails with this error, and nothing is written.

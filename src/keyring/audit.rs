@@ -9,7 +9,7 @@
 use subtle::ConstantTimeEq;
 
 use super::table::{self, Table};
-use super::{Link, Session, roster, signer, verify_table};
+use super::{Link, Session, roster, signer};
 use crate::commit::Unverified;
 use crate::crypto::Secret;
 use crate::crypto::kdf::{Locator, Prk};
@@ -45,16 +45,21 @@ impl Session {
 
     /// Reads the table with this number; it must be signed by the root.
     pub(crate) fn read_table(&self, snapshot: &dyn Snapshot, number: u64) -> Result<SignedTable> {
-        self.signed(table::read(snapshot, &self.epochs, self.index, number)?)
+        self.signed(snapshot, table::read(snapshot, &self.epochs, self.index, number)?)
     }
 
     /// Opens the table with this number from all of its stored parts.
-    pub(crate) fn open_table(&self, number: u64, parts: &[Vec<u8>]) -> Result<SignedTable> {
-        self.signed(table::open_whole(&self.epochs, self.index, number, parts)?)
+    pub(crate) fn open_table(
+        &self,
+        snapshot: &dyn Snapshot,
+        number: u64,
+        parts: &[Vec<u8>],
+    ) -> Result<SignedTable> {
+        self.signed(snapshot, table::open_whole(&self.epochs, self.index, number, parts)?)
     }
 
-    fn signed(&self, found: table::Unverified) -> Result<SignedTable> {
-        verify_table(&found, &self.secrets.root_verify)?;
+    fn signed(&self, snapshot: &dyn Snapshot, found: table::Unverified) -> Result<SignedTable> {
+        found.verify(snapshot, &self.epochs, &self.secrets.root_verify)?;
         Ok(SignedTable { table: found.table, hash: found.hash })
     }
 

@@ -11,7 +11,7 @@
 //! Cost: about 3 us a commit; 40 us more to verify a signature, and as much for every table.
 
 use super::table::{self, Table};
-use super::{Session, signer, verify_table};
+use super::{Session, signer};
 use crate::commit::fold::{self, Fold};
 use crate::commit::{self, Head, Unverified};
 use crate::crypto::kdf::Signed;
@@ -93,7 +93,7 @@ impl Chain<'_> {
         if named.table != self.table.0.number {
             let Session { epochs, index, secrets, .. } = self.session;
             let found = table::read(self.snapshot, epochs, *index, named.table)?;
-            verify_table(&found, &secrets.root_verify)?;
+            found.verify(self.snapshot, epochs, &secrets.root_verify)?;
             self.table = (found.table, found.hash);
         }
         let (table, hash) = &self.table;

@@ -3,9 +3,12 @@
 //! One numbered table per change of permissions; the head commit names the current one by number
 //! and hash. It binds the index to its name, so a name record cannot point at another index, and it
 //! fixes config and epochs, so nobody can flip them. Superseded tables stay, because older commits
-//! are verified against the table they name; they hold no secrets.
+//! are verified against the table they name; they hold no secrets. The signature is beside the table
+//! (`signature`).
 //!
 //! Cost: every operation opens and decodes it, so it grows with the number of users.
+
+pub(crate) mod signature;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,16 +18,17 @@ use crate::config::{Attribute, Attributes, IndexConfig, MAX_DIMENSION, MAX_FIELD
 use crate::crypto::aead::Cipher;
 use crate::crypto::kdf::{Locator, Place, Purpose, ReadSecret, Salt, Signed};
 use crate::crypto::random;
-use crate::crypto::sign::{KeyPair, PublicKey, SIGNATURE};
+use crate::crypto::sign::{KeyPair, PublicKey};
 use crate::error::{Error, Fault, Result};
 use crate::id::{IndexId, Permissions, UserId};
 use crate::store::key::{self, Kind};
 use crate::store::record::{Epochs, open_parts, seal_parts};
 use crate::store::{Family, Snapshot};
 use crate::vector::{Metric, Precision};
+use signature::TableSignature;
 
 /// The version of tables and table records.
-pub(crate) const FORMAT: u8 = 3;
+pub(crate) const FORMAT: u8 = 4;
 /// Users an index may have.
 pub(crate) const MAX_USERS: usize = 4096;
 
@@ -173,70 +177,98 @@ impl Table {
         Some(whole)
     }
 
-    /// Signs and seals the table into catalog records of at most `limit` bytes.
+    /// Signs and seals the table into catalog records of at most `limit` bytes, the last of which is
+    /// its signature.
     pub(crate) fn seal(
         &self,
         root: &KeyPair,
         secrets: &Epochs,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.seal_as(self.epoch(), root, secrets, limit)
+        let secret = secrets.get(self.epoch()).ok_or(DAMAGED)?;
+        let salts = [random()?, random()?];
+        let signature = TableSignature::make(self.hash(), root)?;
+        self.seal_with(&signature, secret, &salts, limit).ok_or(DAMAGED)
     }
 
-    /// As [`seal`](Self::seal), under an epoch that need not be the one that was current then.
-    pub(crate) fn seal_as(
+    /// `salts` must be fresh: of the table, and of its signature.
+    fn seal_with(
         &self,
-        epoch: u32,
-        root: &KeyPair,
-        secrets: &Epochs,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let body = self.encode();
-        let signature = root.sign(Signed::Table, &body).ok_or(DAMAGED)?;
-        let secret = secrets.get(epoch).ok_or(DAMAGED)?;
-        self.seal_signed(epoch, body, &signature, secret, &random()?, limit).ok_or(DAMAGED)
-    }
-
-    /// Seals the body with its signature. `salt` must be fresh.
-    fn seal_signed(
-        &self,
-        epoch: u32,
-        mut body: Vec<u8>,
-        signature: &[u8; SIGNATURE],
+        signature: &TableSignature,
         secret: &ReadSecret,
-        salt: &Salt,
+        salts: &[Salt; 2],
         limit: usize,
     ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-        body.extend_from_slice(signature);
-        let place = place(self.index, epoch, self.number);
-        let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, salt));
-        let mut prefix = Writer::with_capacity(PREFIX);
-        prefix.u8(FORMAT).u32(epoch).bytes(salt);
-        let prefix = prefix.finish();
-        let parts = seal_parts(&cipher, FIELD, &place.bytes(), &prefix, &body, limit)?;
-        let numbered = (0u32..).zip(parts);
-        Some(numbered.map(|(n, part)| (key::table(self.index, self.number, n), part)).collect())
+        let [of_table, of_signature] = salts;
+        let (index, number, epoch) = (self.index, self.number, self.epoch());
+        let mut records = seal(index, number, epoch, &self.encode(), secret, of_table, limit)?;
+        records.push(signature.seal(index, number, epoch, secret, of_signature));
+        Some(records)
     }
 
     /// Seals a table with any signature: for golden vectors and forgeries.
     #[cfg(test)]
     pub(crate) fn seal_raw(
         &self,
-        signature: &[u8; SIGNATURE],
+        signature: &TableSignature,
         secret: &ReadSecret,
-        salt: &Salt,
+        salts: &[Salt; 2],
         limit: usize,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.seal_signed(self.epoch(), self.encode(), signature, secret, salt, limit).unwrap()
+        self.seal_with(signature, secret, salts, limit).unwrap()
     }
+}
+
+/// Seals the body of a table. `salt` must be fresh. `None` if the limit leaves no room.
+fn seal(
+    index: IndexId,
+    number: u64,
+    epoch: u32,
+    body: &[u8],
+    secret: &ReadSecret,
+    salt: &Salt,
+    limit: usize,
+) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let place = place(index, epoch, number);
+    let cipher = Cipher::new(&secret.single_use(Purpose::Table, &place, salt));
+    let mut prefix = Writer::with_capacity(PREFIX);
+    prefix.u8(FORMAT).u32(epoch).bytes(salt);
+    let parts = seal_parts(&cipher, FIELD, &place.bytes(), &prefix.finish(), body, limit)?;
+    Some((0u32..).zip(parts).map(|(n, part)| (key::table(index, number, n), part)).collect())
+}
+
+/// Seals a stored table again under another epoch, as it is.
+pub(crate) fn reseal(
+    secrets: &Epochs,
+    epoch: u32,
+    index: IndexId,
+    number: u64,
+    parts: &[Vec<u8>],
+    limit: usize,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let body = open_body(secrets, index, number, parts).ok_or(DAMAGED)?;
+    let secret = secrets.get(epoch).ok_or(DAMAGED)?;
+    seal(index, number, epoch, &body, secret, &random()?, limit).ok_or(DAMAGED)
 }
 
 /// A table as read from the store: opened, but its signature not yet checked.
 pub(crate) struct Unverified {
     pub(crate) table: Table,
-    pub(crate) body: Vec<u8>,
     pub(crate) hash: [u8; 32],
-    pub(crate) signature: [u8; SIGNATURE],
+}
+
+impl Unverified {
+    /// Checks that the root with this public key has signed the table.
+    pub(crate) fn verify(
+        &self,
+        snapshot: &dyn Snapshot,
+        secrets: &Epochs,
+        root: &PublicKey,
+    ) -> Result<()> {
+        let Table { index, number, .. } = self.table;
+        let signature = TableSignature::read(snapshot, secrets, index, number)?;
+        if signature.holds(&self.hash, root) { Ok(()) } else { Err(DAMAGED) }
+    }
 }
 
 /// Reads and opens the table with this number.
@@ -278,6 +310,15 @@ pub(super) fn open_whole(
 }
 
 fn open(secrets: &Epochs, index: IndexId, number: u64, parts: &[Vec<u8>]) -> Option<Unverified> {
+    let body = open_body(secrets, index, number, parts)?;
+    let table = Table::decode(&body)?;
+    if table.index != index || table.number != number {
+        return None;
+    }
+    Some(Unverified { table, hash: Signed::Table.hash(&body) })
+}
+
+fn open_body(secrets: &Epochs, index: IndexId, number: u64, parts: &[Vec<u8>]) -> Option<Vec<u8>> {
     let prefix = parts.first()?.split_at_checked(PREFIX)?.0;
     let mut reader = Reader::new(prefix);
     let (_format, epoch) = (reader.u8()?, reader.u32()?);
@@ -286,14 +327,7 @@ fn open(secrets: &Epochs, index: IndexId, number: u64, parts: &[Vec<u8>]) -> Opt
     let cipher = Cipher::new(&secrets.get(epoch)?.single_use(Purpose::Table, &place, &salt));
     let mut body = Vec::new();
     open_parts(&cipher, FIELD, &place.bytes(), prefix, parts, &mut body)?;
-    let signature = *body.split_last_chunk::<SIGNATURE>()?.1;
-    body.truncate(body.len().saturating_sub(SIGNATURE));
-    let table = Table::decode(&body)?;
-    if table.index != index || table.number != number {
-        return None;
-    }
-    let hash = Signed::Table.hash(&body);
-    Some(Unverified { table, body, hash, signature })
+    Some(body)
 }
 
 const fn attribute_byte(kind: Attribute) -> u8 {

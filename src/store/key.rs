@@ -13,6 +13,7 @@
 //! | catalog | `index 16 \| 14 \| roster place 16` | roster record |
 //! | catalog | `index 16 \| 15` | set-hash state |
 //! | catalog | `index 16 \| 16` | fold: the sums of the oldest commits |
+//! | catalog | `index 16 \| 17 \| table number u64` | signature of a grant table |
 //! | items | `index 16 \| 20 \| pseudonym 16` | item record |
 //! | nodes | `index 16 \| 30 \| node u64 \| part u32` | node of the partition tree |
 //! | attributes | `index 16 \| 40 \| word place 16 \| block u64` | posting: which items have a value |
@@ -44,6 +45,7 @@ pub(crate) enum Kind {
     Roster = 0x14,
     SetHash = 0x15,
     Fold = 0x16,
+    TableSignature = 0x17,
     Item = 0x20,
     Node = 0x30,
     Posting = 0x40,
@@ -52,6 +54,37 @@ pub(crate) enum Kind {
     Vector = 0x50,
     Contents = 0x51,
     Metadata = 0x52,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 20] = [
+        Self::Database,
+        Self::Name,
+        Self::PurgeOwed,
+        Self::CheckpointMade,
+        Self::Head,
+        Self::Commit,
+        Self::Table,
+        Self::Wrap,
+        Self::Roster,
+        Self::SetHash,
+        Self::Fold,
+        Self::TableSignature,
+        Self::Item,
+        Self::Node,
+        Self::Posting,
+        Self::Directory,
+        Self::Column,
+        Self::Vector,
+        Self::Contents,
+        Self::Metadata,
+    ];
+
+    /// The kind in a key, if it is one of these.
+    pub(crate) fn of(key: &[u8]) -> Option<Self> {
+        let byte = *key.get(16)?;
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
 }
 
 /// The 16-byte pseudonym of an item.
@@ -108,16 +141,19 @@ pub(crate) fn table(index: IndexId, number: u64, part: u32) -> Vec<u8> {
     key(index, Kind::Table, &[&number.to_be_bytes(), &part.to_be_bytes()])
 }
 
+/// Where the signature of a grant table is.
+pub(crate) fn table_signature(index: IndexId, number: u64) -> Vec<u8> {
+    key(index, Kind::TableSignature, &[&number.to_be_bytes()])
+}
+
+/// What the key of every signature of a grant table starts with.
+pub(crate) fn table_signatures(index: IndexId) -> Vec<u8> {
+    key(index, Kind::TableSignature, &[])
+}
+
 /// What every grant table's key starts with.
 pub(crate) fn tables(index: IndexId) -> Vec<u8> {
     key(index, Kind::Table, &[])
-}
-
-/// The number of the table in the key of a part of it.
-pub(crate) fn table_of(key: &[u8]) -> Option<u64> {
-    let (kind, number) = key.get(16..)?.split_first()?;
-    (*kind == Kind::Table as u8).then_some(())?;
-    number.first_chunk().map(|number| u64::from_be_bytes(*number))
 }
 
 pub(crate) fn wrap(index: IndexId, locator: Locator, right: Right) -> Vec<u8> {
@@ -175,9 +211,9 @@ pub(crate) fn node_of(node_key: &[u8]) -> Option<(NodeId, u32)> {
     Some((NodeId(u64::from_be_bytes(*node)), u32::from_be_bytes(part.try_into().ok()?)))
 }
 
-/// The number in the key of a commit.
-pub(crate) fn sequence_of(commit_key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(commit_key.get(17..)?.try_into().ok()?))
+/// The number in the key of a commit, or of the signature of a grant table.
+pub(crate) fn sequence_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(17..)?.try_into().ok()?))
 }
 
 /// The number and the part in the key of a grant table.
@@ -268,10 +304,6 @@ mod tests {
         assert_eq!(head(index), prefixed(0x10, &[]));
         assert_eq!(commit(index, 258), prefixed(0x11, &[0, 0, 0, 0, 0, 0, 1, 2]));
         assert_eq!(table(index, 1, 2), prefixed(0x12, &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]));
-        assert_eq!(
-            (table_of(&table(index, 258, 2)), table_of(&commit(index, 1))),
-            (Some(258), None)
-        );
         assert!(wrap(index, Locator([5; 16]), Right::Read).starts_with(&wraps(index)));
         assert!(roster(index, &[5; 16]).starts_with(&rosters(index)));
         let place = [&[5; 16][..], &[2]].concat();

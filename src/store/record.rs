@@ -16,7 +16,7 @@ mod node;
 pub(crate) use delta::{DELTA, Tail, seal_delta};
 pub(crate) use item::{Field, ITEM, ItemRecord, PayloadCipher, hash_values};
 pub(crate) use node::{
-    NodeCipher, ROWS_PART, SealedNode, Sealing, join_node, node_parts, seal_node,
+    NodeCipher, ROWS_PART, SealedNode, Sealing, join_node, node_epochs, node_parts, seal_node,
 };
 
 use super::key::Kind;
@@ -94,6 +94,22 @@ impl Shape {
         attempt().ok_or(Error::Integrity(self.format.fault))
     }
 
+    /// Seals a record again under another epoch, at the version it has. `salt` must be fresh.
+    pub(crate) fn reseal(
+        &self,
+        secrets: &Epochs,
+        epoch: u32,
+        index: IndexId,
+        id: [u8; 16],
+        stored: &[u8],
+        salt: &Salt,
+    ) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        let version = self.open_into(secrets, index, id, stored, &mut plain)?;
+        let secret = secrets.get(epoch).ok_or(Error::Integrity(self.format.fault))?;
+        Ok(self.seal(secret, &self.place(index, epoch, id, version), salt, &plain))
+    }
+
     pub(crate) const fn place(
         &self,
         index: IndexId,
@@ -103,6 +119,11 @@ impl Shape {
     ) -> Place {
         Place { format: self.format.version, index, epoch, kind: self.kind as u8, id, version }
     }
+}
+
+/// The epoch in the header of a record, or in the prefix of a table. Not authenticated.
+pub(crate) fn epoch_of(stored: &[u8]) -> Option<u32> {
+    Reader::new(stored.get(1..)?).u32()
 }
 
 /// Seals a value as `prefix | ciphertext | tag`, in parts of at most `limit` stored bytes, each

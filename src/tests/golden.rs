@@ -25,6 +25,7 @@ use crate::crypto::{IndexKey, Secret, UserKey};
 use crate::database;
 use crate::id::{Hex, IndexId, ItemNumber, NodeId, Permissions, Trace, UserId};
 use crate::keyring::roster;
+use crate::keyring::table::signature::TableSignature;
 use crate::keyring::table::{Principal, Table};
 use crate::store::key::{self, Kind};
 use crate::store::owed::{Debt, Made, Owed, Parts};
@@ -265,8 +266,8 @@ fn put_table(lines: &mut Lines, inputs: &Inputs) -> [u8; 32] {
         "A grant table: number 5, input.index_name, dimension 3, euclidean, f32, retention 100,000,\n\
          If-Match required, epochs 2 and 1;\n\
          root (grant 1, the writer key of input.writer_seed, commits 1 and up) and the user\n\
-         (read, grant 5, no writer key, commits 9 to 10). Signed by the root, sealed under the salt\n\
-         04..1b in parts of at most 200 stored bytes.",
+         (read, grant 5, no writer key, commits 9 to 10). Its hash is signed by the root, sealed\n\
+         under the salt 0c..23; the table under the salt 04..1b in parts of at most 200 stored bytes.",
     );
     let principal = |user, locator, permissions, grant, writer, first, last| Principal {
         user,
@@ -295,11 +296,14 @@ fn put_table(lines: &mut Lines, inputs: &Inputs) -> [u8; 32] {
         ],
     };
     let body = table.encode();
-    let signature = inputs.root_signer.sign(Signed::Table, &body).unwrap();
+    let signed = TableSignature::make(table.hash(), &inputs.root_signer).unwrap();
     lines.put("table.body", &body);
     lines.put("table.hash", table.hash());
-    lines.put("table.signature", signature);
-    let parts = table.seal_raw(&signature, &inputs.read, &ramp(0x04), 200);
+    lines.put("table.signature", signed.signature);
+    let mut parts = table.seal_raw(&signed, &inputs.read, &[ramp(0x04), ramp(0x0C)], 200);
+    let (key, value) = parts.pop().unwrap();
+    lines.put("table.signature.key", key);
+    lines.put("table.signature.sealed", value);
     assert!(parts.len() > 1);
     for (part, (key, value)) in parts.iter().enumerate() {
         lines.put(&format!("table.key.{part}"), key);

@@ -161,6 +161,7 @@ fn all_calls() {
         let _ = index.delete_where(&filter, &DeleteOptions::new().dry_run(true));
         let _ = index.delete(&["canary-item-2"]);
         let _ = index.optimize(|_| go_on);
+        let _ = index.reencrypt(ReencryptOptions::new(), |_| go_on);
         let _ = index.purge(PurgeScope::Records, PurgeOptions::new());
         let _ = index.users();
     }
@@ -175,6 +176,7 @@ fn all_calls() {
     let _ = Database::open_read_only("/dev/null/canary-path", Options::new());
     let _ = db.flush();
     let _ = db.purge_owed();
+    let _ = db.rotate_data_keys("canary-index", &root());
     let _ = db.rotate_index_key("canary-index", &root(), &IndexKey::from_bytes(&NEW_KEY).unwrap());
     let _ = db.delete_index("canary-index", &root());
     let _ = db.close();

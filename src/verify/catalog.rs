@@ -145,6 +145,8 @@ impl<'a> Reading<'a> {
             self.held.set = Some(value);
         } else if is(Kind::Fold) && alone {
             self.fold_stored = true;
+        } else if is(Kind::TableSignature) {
+            self.table_signature(key::sequence_of(found), tally);
         } else {
             tally.fault(Fault::Catalog, None);
         }
@@ -239,9 +241,18 @@ impl<'a> Reading<'a> {
     fn table_whole(&mut self, tally: &mut Tally) -> Result<()> {
         let Some((number, parts)) = self.table.take() else { return Ok(()) };
         self.held.tables += 1;
-        let opened = self.run.key.open_table(number, &parts);
+        let opened = self.run.key.open_table(self.run.snapshot, number, &parts);
         tally.note(opened, Fault::GrantTable, Some(number))?;
         Ok(())
+    }
+
+    /// What it holds was checked with its table, which comes before.
+    fn table_signature(&mut self, number: Option<u64>, tally: &mut Tally) {
+        let last = self.run.key.head.commit.table;
+        let kept = |number: &u64| (self.oldest.unwrap_or(last)..=last).contains(number);
+        if !number.as_ref().is_some_and(kept) {
+            tally.fault(Fault::GrantTable, number);
+        }
     }
 
     fn wrap(&mut self, found: &[u8], stored: &[u8], tally: &mut Tally) -> Result<()> {

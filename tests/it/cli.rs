@@ -10,6 +10,7 @@ mod delete;
 mod filters;
 mod freshness;
 mod import;
+mod rotate;
 mod secrecy;
 
 use std::fs;
@@ -62,6 +63,12 @@ impl Cli {
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).unwrap();
+        // As a key file has to be.
+        #[cfg(unix)]
+        {
+            let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(self.path(name), owner_only).unwrap();
+        }
     }
 
     fn command(&self, line: &str) -> Command {

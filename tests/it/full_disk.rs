@@ -35,7 +35,7 @@ fn a_full_disk_is_named_and_leaves_whole_commits() {
         return;
     }
     let key = directory.path().join("index.key");
-    std::fs::write(&key, "07".repeat(32)).unwrap();
+    crate::support::write_key(&key, &"07".repeat(32));
     let errors = directory.path().join("errors");
     let Output { status, stdout, stderr } = unshare()
         .args(["sh", "-c", SCRIPT])

@@ -14,6 +14,7 @@ mod cache;
 #[cfg(unix)]
 mod children;
 mod cli;
+mod data_keys;
 mod delete;
 #[cfg(unix)]
 mod delete_kill;
@@ -41,6 +42,8 @@ mod races;
 #[cfg(target_os = "linux")]
 mod read_only_disk;
 mod reads;
+#[cfg(unix)]
+mod rekey_kill;
 mod restored;
 mod rotation;
 mod stateless;

@@ -18,10 +18,10 @@ use std::ops::ControlFlow;
 
 use sealvec::{
     Database, DeleteOptions, Error, Filter, Include, Index, IndexConfig, Item, KeyContext, Metric,
-    Needs, Permissions, PurgeOptions, PurgeScope, Result, Update, WriteOptions,
+    Needs, Permissions, PurgeOptions, PurgeScope, ReencryptOptions, Result, Update, WriteOptions,
 };
 
-use methods::{NEED_NO_KEY, method};
+use methods::{NEED_NO_KEY, PROVIDED, method};
 
 use crate::support::{NAME, ROOT, index_key, root, small, sources, user, user_id, user_key};
 
@@ -84,9 +84,11 @@ enum Operation {
     ListIndexes,
     DeleteIndex,
     RotateIndexKey,
+    RotateDataKeys,
+    Reencrypt,
 }
 
-const OPERATIONS: [Operation; 32] = [
+const OPERATIONS: [Operation; 34] = [
     Operation::Describe,
     Operation::Count,
     Operation::CountWhere,
@@ -119,6 +121,8 @@ const OPERATIONS: [Operation; 32] = [
     Operation::ListIndexes,
     Operation::DeleteIndex,
     Operation::RotateIndexKey,
+    Operation::RotateDataKeys,
+    Operation::Reencrypt,
 ];
 
 /// The table: root, read+write, read, write, stranger, no key.
@@ -153,12 +157,12 @@ const fn row(operation: Operation) -> [Expected; 6] {
         | Operation::Optimize
         | Operation::Purge => [Ok, Ok, NO_WRITE, Ok, WrongKey, MissingKey],
         Operation::DeleteWhere => [Ok, Ok, NO_WRITE, NO_READ, WrongKey, MissingKey],
-        Operation::Grant | Operation::Revoke | Operation::Users => {
+        Operation::Grant | Operation::Revoke | Operation::Users | Operation::Reencrypt => {
             [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, MissingKey]
         }
         Operation::LoadIndex => [Ok, Ok, Ok, Ok, WrongKey, NoSuchCall],
         Operation::ListIndexes => [Ok, Ok, Ok, Ok, Unlisted, NoSuchCall],
-        Operation::DeleteIndex | Operation::RotateIndexKey => {
+        Operation::DeleteIndex | Operation::RotateIndexKey | Operation::RotateDataKeys => {
             [Ok, NO_ROOT, NO_ROOT, NO_ROOT, WrongKey, NoSuchCall]
         }
     }
@@ -346,6 +350,14 @@ fn run(
             Some(own) => db.rotate_index_key(NAME, &own, &index_key(70)),
             None => return Ok(Expected::NoSuchCall),
         },
+        Operation::RotateDataKeys => match own {
+            Some(own) => db.rotate_data_keys(NAME, &own),
+            None => return Ok(Expected::NoSuchCall),
+        },
+        Operation::Reencrypt => {
+            let options = ReencryptOptions::new();
+            index.reencrypt(options, |_| ControlFlow::Continue(())).map(drop)
+        }
     }
     .map(|()| Expected::Ok)
 }
@@ -415,6 +427,10 @@ fn every_public_method_has_a_row_or_needs_no_key() {
     let mut known: BTreeSet<String> = OPERATIONS.iter().map(|o| method(*o).to_owned()).collect();
     assert_eq!(known.len(), OPERATIONS.len());
     known.extend(NEED_NO_KEY.map(str::to_owned));
+    for (provided, same) in PROVIDED {
+        assert!(known.contains(same), "{same}");
+        known.insert(provided.to_owned());
+    }
     assert_eq!(found, known, "give the method a row, or say that it needs no key");
 }
 

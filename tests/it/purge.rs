@@ -5,6 +5,7 @@
 //! what the operation removed in the files (the positive control); afterwards it must not.
 
 mod owed;
+mod rekeyed;
 mod witness;
 
 use std::collections::BTreeMap;

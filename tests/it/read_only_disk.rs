@@ -17,7 +17,7 @@ use sealvec::{
     PurgeScope, Result, Tuning, Update,
 };
 
-use crate::support::{NAME, ROOT, index_key, refused, root, small, user_id, user_key};
+use crate::support::{NAME, ROOT, index_key, refused, root, small, user_id, user_key, write_key};
 
 /// Each command prints its exit code, and what it said if it failed.
 const SCRIPT: &str = r#"
@@ -69,8 +69,8 @@ fn a_disk_that_is_remounted_read_only_refuses_writes_and_loses_nothing() {
         println!("skipped: this system allows no mount namespace");
         return;
     }
-    fs::write(at("index.key"), "07".repeat(32)).unwrap();
-    fs::write(at("index.key.2"), "08".repeat(32)).unwrap();
+    write_key(&at("index.key"), &"07".repeat(32));
+    write_key(&at("index.key.2"), &"08".repeat(32));
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1), }\n";
     let length = u16::try_from(header.len()).unwrap().to_le_bytes();
     let rows: Vec<u8> = [1.0_f32, 2.0, 3.0].into_iter().flat_map(f32::to_le_bytes).collect();

@@ -150,6 +150,13 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
+/// Writes a key file as it has to be: its owner's alone.
+pub(crate) fn write_key(path: &Path, digits: &str) {
+    fs::write(path, digits).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// Every source file below a directory of the repository, by its path from the root.
 pub(crate) fn sources(directory: &str) -> BTreeMap<String, String> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR"));

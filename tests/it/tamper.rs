@@ -41,6 +41,7 @@ const PURGE_OWED: u8 = 0x02;
 const HEAD: u8 = 0x10;
 const COMMIT: u8 = 0x11;
 const TABLE: u8 = 0x12;
+const SIGNATURE: u8 = 0x17;
 const WRAP: u8 = 0x13;
 
 /// The last byte of the key of a wrap.
@@ -295,17 +296,17 @@ fn number(record: &Stored) -> u64 {
     u64::from_be_bytes(record.key[17..25].try_into().unwrap())
 }
 
-/// Commits before the last two, superseded grant tables, and what is owed a purge.
+/// Commits before the last two, superseded grant tables with their signatures, and what is owed a purge.
 fn idle(record: &Stored, all: &[Stored]) -> bool {
     let same = |other: &&Stored| other.key[..17] == record.key[..17];
     let latest = all.iter().filter(same).map(|other| match other.kind() {
-        COMMIT | TABLE => number(other),
+        COMMIT | TABLE | SIGNATURE => number(other),
         _ => 0,
     });
     let latest = latest.max().unwrap_or(0);
     match record.kind() {
         COMMIT => number(record) + 1 < latest,
-        TABLE => number(record) < latest,
+        TABLE | SIGNATURE => number(record) < latest,
         PURGE_OWED => true,
         _ => false,
     }
@@ -355,8 +356,10 @@ fn no_flipped_bit_makes_a_wrong_answer_and_none_that_matters_goes_unnoticed() {
     // Every kind that is written was flipped, and noticed.
     let noticed: Vec<u8> =
         tally.iter().filter(|(_, [_, n])| *n > 0).map(|(kind, _)| *kind).collect();
-    let kinds =
-        [0x00, 0x01, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x30, 0x40, 0x41, 0x50, 0x51, 0x52];
+    let kinds = [
+        0x00, 0x01, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, SIGNATURE, 0x20, 0x30, 0x40, 0x41, 0x50,
+        0x51, 0x52,
+    ];
     assert_eq!(noticed, kinds);
 }
 

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use sealvec::{Database, Error, IndexConfig, Item, Metric, VersionToken};
 
-use crate::support::{NAME, ROOT, index_key, root, small};
+use crate::support::{NAME, ROOT, index_key, root, small, write_key};
 
 const TEST: &str = "two_processes::one_process_writes_and_the_others_read";
 const CHILD: &str = "SEALVEC_TEST_WRITER";
@@ -93,8 +93,8 @@ fn one_process_writes_and_the_others_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes);
-    write("index.key", "07".repeat(32).as_bytes()).unwrap();
-    write("other.key", "09".repeat(32).as_bytes()).unwrap();
+    write_key(&directory.path().join("index.key"), &"07".repeat(32));
+    write_key(&directory.path().join("other.key"), &"09".repeat(32));
     let header =
         b"\x93NUMPY\x01\x00\x3c\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }\n";
     write("rows.npy", &[&header[..], &1.0_f32.to_le_bytes()].concat()).unwrap();

@@ -7,10 +7,11 @@
 
 use std::hint::black_box;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use sealvec::{
-    Database, Include, Index, IndexConfig, IndexKey, Item, KeyContext, Metric, Permissions, UserId,
-    UserKey,
+    CachingKeyProvider, Database, Include, Index, IndexConfig, IndexKey, Item, KeyContext,
+    KeyProvider, KeyRequest, Metric, Permissions, Result, UserId, UserKey,
 };
 
 use crate::memory_search::{self, MASK};
@@ -71,7 +72,31 @@ fn load(db: &Database, number: u8) -> Index<'static> {
     db.load_index(&format!("{NAME}{number}"), caller).unwrap()
 }
 
-const CASES: [(&str, Case); 12] = [
+/// Provides the keys of the numbers that indexes are named by.
+struct Masked;
+
+impl KeyProvider for Masked {
+    fn provide(&self, request: &KeyRequest, key: &mut [u8; 32]) -> Result<()> {
+        let number = request.index().parse().unwrap();
+        with_key(number, |own| key.copy_from_slice(own));
+        Ok(())
+    }
+}
+
+/// A cache that goes on, with the key of this number in it.
+fn cached(number: u8, ttl: Duration) -> &'static CachingKeyProvider<Masked> {
+    let keys: &_ = Box::leak(Box::new(CachingKeyProvider::new(Masked, ttl, 1)));
+    ask(keys, number);
+    keys
+}
+
+fn ask(keys: &CachingKeyProvider<Masked>, number: u8) {
+    drop(KeyRequest::root(&number.to_string()).caller(keys).unwrap());
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+const CASES: [(&str, Case); 17] = [
     ("an index key", |_, number, look| {
         let key = Box::new(index_key(number));
         look();
@@ -154,6 +179,35 @@ const CASES: [(&str, Case); 12] = [
         let caller = Box::new(KeyContext::root(index_key(number)));
         look();
         db.delete_index(&format!("{NAME}{number}"), &caller).unwrap();
+    }),
+    ("an index key that is rotated away", |db, number, look| {
+        create(db, number);
+        let (old, new) = (Box::new(KeyContext::root(index_key(number))), index_key(number + 100));
+        look();
+        db.rotate_index_key(&format!("{NAME}{number}"), &old, &new).unwrap();
+    }),
+    ("a cached key that is evicted", |_, number, look| {
+        let keys = cached(number, LONG);
+        look();
+        assert!(keys.evict(&KeyRequest::root(&number.to_string())));
+    }),
+    ("a cached key that is displaced", |_, number, look| {
+        let keys = cached(number, LONG);
+        look();
+        ask(keys, number + 100);
+    }),
+    ("a cached key whose time is over", |_, number, look| {
+        let ttl = Duration::from_secs(2);
+        let (start, keys) = (Instant::now(), cached(number, ttl));
+        look();
+        std::thread::sleep(ttl.saturating_sub(start.elapsed()));
+        keys.evict_expired();
+    }),
+    ("cached keys that are cleared, and a cache that is dropped", |_, number, look| {
+        let (kept, dropped) = (cached(number, LONG), CachingKeyProvider::new(Masked, LONG, 1));
+        ask(&dropped, number);
+        look();
+        kept.clear();
     }),
 ];
 

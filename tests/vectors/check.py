@@ -211,7 +211,7 @@ def main():
 
     # Grant table.
     forever = 2**64 - 1
-    body = u8(3) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
+    body = u8(4) + INDEX + u64(5) + u16(len(INDEX_NAME)) + INDEX_NAME
     body += u32(3) + u8(2) + u8(1) + u64(100_000) + u8(1)
     body += u8(1) + u16(2) + u16(3) + b"a.b" + u8(2) + u16(5) + b"notes" + u8(0)
     body += u8(2) + u32(2) + u32(1) + u32(2)
@@ -221,20 +221,25 @@ def main():
     check("table.body", body)
     table_hash = hashlib.sha256(label("table-hash") + body).digest()
     check("table.hash", table_hash)
-    signature = root_signer.sign(label("table-signature") + body)
+    signature = root_signer.sign(label("table-signature") + table_hash)
     check("table.signature", signature)
-    salt, number = ramp(0x04, 24), bytes(8) + u64(5)
-    at = place(0x12, number, 5, form=3)
-    prefix = u8(3) + u32(2) + salt
+    check("table.signature.key", key(0x17, u64(5)))
+    stored, salt, number = given("table.signature.sealed"), ramp(0x0C, 24), bytes(8) + u64(5)
+    at = place(0x17, number, 5)
+    assert stored[:37] == u8(1) + u32(2) + u64(5) + salt
+    assert open_whole(single_use("table", at, salt), at, stored[37:]) == table_hash + signature
+    salt = ramp(0x04, 24)
+    at = place(0x12, number, 5, form=4)
+    prefix = u8(4) + u32(2) + salt
     values = parts("table.sealed")
     opened = open_parts(single_use("table", at, salt), 4, at, prefix, values)
-    assert opened == body + signature
+    assert opened == body
     for part in range(len(values)):
         assert len(values[part]) <= 200
         check(f"table.key.{part}", key(0x12, u64(5), u32(part)))
 
     # Commit.
-    body = u8(4) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
+    body = u8(5) + INDEX + u64(258) + ramp(0x11, 32) + u64(5) + table_hash + u32(2)
     body += u8(1) + USER + u64(5) + u64(3) + u64(400) + u64(7) + u32(3) + ramp(0x22, 32)
     body += u8(0) + bytes(32) + u8(4) + u64(0) + u64(0) + u64(2)
     body += u8(1) + ramp(0x33, 16) + u64(7) + ramp(0x44, 32)
@@ -246,8 +251,8 @@ def main():
     check("commit.signature", signature)
     check("commit.key", key(0x11, u64(258)))
     stored, salt = given("commit.sealed"), ramp(0x05, 24)
-    at = place(0x11, bytes(8) + u64(258), 258, form=4)
-    assert stored[:37] == u8(4) + u32(2) + u64(258) + salt
+    at = place(0x11, bytes(8) + u64(258), 258, form=5)
+    assert stored[:37] == u8(5) + u32(2) + u64(258) + salt
     assert open_whole(single_use("commit", at, salt), at, stored[37:]) == body + signature
 
     # Fold.
@@ -299,7 +304,7 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(4) + db_salt)
+    check("database.record", b"sealvec" + u8(5) + db_salt)
 
     owed = u8(0) + u64(0) + u64(0) + u8(2) + u64(1000) + u64(258) + u8(1) + u64(2000) + u64(259)
     check("purge_owed.key", bytes(16) + u8(2) + INDEX)

@@ -6,6 +6,7 @@
 
 mod delete;
 mod query;
+mod rotate;
 mod seen;
 mod select;
 
@@ -17,6 +18,7 @@ use sealvec::{Metric, Permissions, Precision, UserId};
 
 pub(crate) use delete::{Absent, Delete};
 pub(crate) use query::{Field, HitFormat, List, Query};
+pub(crate) use rotate::{Reencrypt, RotateDataKeys, RotateIndexKey};
 pub(crate) use seen::Seen;
 use select::AttributeArgs;
 pub(crate) use select::Count;
@@ -105,6 +107,12 @@ pub(crate) enum Command {
     /// Grants and revokes the rights of users; needs the index key
     #[command(subcommand)]
     Users(Users),
+    /// Puts an index under another index key; needs the one it has
+    RotateIndexKey(RotateIndexKey),
+    /// Gives an index another data key for what is written from now on; needs the index key
+    RotateDataKeys(RotateDataKeys),
+    /// Encrypts everything that is under older data keys again; needs the index key
+    Reencrypt(Reencrypt),
     /// Deletes an index with everything in it; needs the index key
     Drop(Drop),
     /// Measures an index of your vectors: recall, speed, size; needs no key
@@ -128,9 +136,14 @@ impl Command {
             Self::Optimize(args) => args.acting.user_id,
             Self::Purge(args) => args.acting.user_id,
             Self::Indexes(args) => args.acting.user_id,
-            Self::Keygen(_) | Self::Create(_) | Self::Users(_) | Self::Drop(_) | Self::Bench(_) => {
-                None
-            }
+            Self::Keygen(_)
+            | Self::Create(_)
+            | Self::Users(_)
+            | Self::RotateIndexKey(_)
+            | Self::RotateDataKeys(_)
+            | Self::Reencrypt(_)
+            | Self::Drop(_)
+            | Self::Bench(_) => None,
         }
     }
 }

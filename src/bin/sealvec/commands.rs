@@ -9,7 +9,9 @@ use crate::args::{Command, Create, Drop, Indexes, Program, Stats};
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Object, Output, array, print_line, print_pairs, quote};
 use crate::session::Caller;
-use crate::{bench, export, history, import, items, keys, optimize, purge, query, users, verify};
+use crate::{
+    bench, export, history, import, items, keys, optimize, purge, query, rotate, users, verify,
+};
 
 /// Runs the command.
 pub(crate) fn run(program: Program) -> Result<()> {
@@ -46,6 +48,9 @@ pub(crate) fn run(program: Program) -> Result<()> {
         Command::Purge(args) => purge::run(&caller, &args),
         Command::Indexes(args) => indexes(&caller, &args),
         Command::Users(args) => users::run(&caller, &args),
+        Command::RotateIndexKey(args) => rotate::index_key(&caller, &args),
+        Command::RotateDataKeys(args) => rotate::data_keys(&caller, &args),
+        Command::Reencrypt(args) => rotate::reencrypt(&caller, &args),
         Command::Drop(args) => drop_index(&caller, &args),
         Command::Bench(args) => bench::run(&caller, &args),
     }

@@ -47,7 +47,7 @@ impl Failure {
             Self::Unsound(_) => 6,
             Self::Library(error) => match error.code() {
                 "invalid_argument" | "too_large" => 2,
-                "missing_key" | "wrong_key" | "permission_denied" => 3,
+                "missing_key" | "wrong_key" | "key_unavailable" | "permission_denied" => 3,
                 "database_not_found" | "index_not_found" | "item_not_found" => 4,
                 "already_exists" | "conflict" | "precondition_failed" | "busy" => 5,
                 "integrity" | "unsupported_format" => 6,
@@ -112,6 +112,7 @@ mod tests {
     fn library_errors_keep_their_groups() {
         for (error, code) in [
             (Error::MissingKey, 3),
+            (Error::KeyUnavailable(String::new()), 3),
             (Error::ItemNotFound, 4),
             (Error::Conflict, 5),
             (Error::PreconditionFailed(Unmet::Version { position: 0 }), 5),

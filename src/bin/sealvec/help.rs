@@ -12,7 +12,8 @@ Examples:
       --user-id a11ce000000000000000000000000001 --user-key-file alice.key --permissions read
   sealvec --db db --key-file alice.key --user-id a11ce000000000000000000000000001 stats notes
 
-A key is 64 hexadecimal digits. It is stored nowhere: without it nothing can be read.
+A key is 64 hexadecimal digits, or in a file the 32 bytes too; key files must be readable by their owner
+only. It is stored nowhere: without it nothing can be read.
 Ids and names that begin with \"-\" go after \"--\".
 
 With --output json an answer from an index has its \"version_token\": the state it was given from
@@ -162,6 +163,32 @@ that finds nothing to do writes nothing. It needs the write right.
 
 Example:
   sealvec --db db --key-file index.key optimize notes --output json";
+
+pub(crate) const ROTATE_INDEX_KEY: &str = "\
+The old key opens nothing in this database afterwards; users keep their keys and rights. A copy of the
+files from before still opens with the old key. The items are not encrypted again: see reencrypt.
+
+Example:
+  sealvec keygen --out new.key
+  sealvec --db db --key-file index.key rotate-index-key notes --new-key-file new.key";
+
+pub(crate) const ROTATE_DATA_KEYS: &str = "\
+For after a user's rights were taken back: with a copy of the files and of what the key opened, nothing
+of what is written from now on can be read. What is there stays as it is until reencrypt has run. Four
+data keys at a time are the most.
+
+Example:
+  sealvec --db db --key-file index.key users revoke notes --user-id a11ce000000000000000000000000001
+  sealvec --db db --key-file index.key rotate-data-keys notes
+  sealvec --db db --key-file index.key reencrypt notes";
+
+pub(crate) const REENCRYPT: &str = "\
+Reads and writes may go on meanwhile in the library; here the program is the one that writes. An
+interrupted run is continued by running it again. At the end the older data keys are out of use and no
+file holds what was under them. With one data key in use there is nothing to do.
+
+Example:
+  sealvec --db db --key-file index.key reencrypt notes --rate 5000 --output json";
 
 pub(crate) const PURGE: &str = "\
 Deleted and overwritten items stay in the files, as ciphertext, until the files are rewritten. This

@@ -1,8 +1,9 @@
 //! Keys on their way in and out of the program.
 //!
 //! A key is 64 hexadecimal digits in a file, behind a file descriptor or in an environment
-//! variable, with or without a line end. It is read into buffers that are wiped, with no buffered
-//! reader in between; no message repeats any of it. A new key goes to a file that must not exist
+//! variable, with or without a line end. The library reads key files, and refuses those that others
+//! than their owner can read. A key goes into buffers that are wiped, with no buffered reader in
+//! between; no message repeats any of it. A new key goes to a file that must not exist
 //! and that only its owner can read.
 
 use std::env;
@@ -29,24 +30,25 @@ pub(crate) enum Source {
 impl Source {
     /// The index key.
     pub(crate) fn index_key(&self) -> Result<IndexKey> {
-        Ok(IndexKey::from_bytes(&*self.read()?)?)
+        match self {
+            Self::File(path) => index_key(path),
+            other => Ok(IndexKey::from_bytes(&*other.read()?)?),
+        }
     }
 
     /// The caller: the holder of the index key, or the user of that id.
     pub(crate) fn caller(&self, user: Option<UserId>) -> Result<KeyContext> {
-        let key = self.read()?;
-        Ok(match user {
-            None => KeyContext::root(IndexKey::from_bytes(&*key)?),
-            Some(user) => KeyContext::user(user, UserKey::from_bytes(&*key)?),
+        Ok(match (user, self) {
+            (None, _) => KeyContext::root(self.index_key()?),
+            (Some(user), Self::File(path)) => KeyContext::user(user, user_key(path)?),
+            (Some(user), _) => KeyContext::user(user, UserKey::from_bytes(&*self.read()?)?),
         })
     }
 
+    /// From what is no file.
     fn read(&self) -> Result<Zeroizing<[u8; 32]>> {
         match self {
-            Self::File(path) => {
-                let what = format!("the key file {}", path.display());
-                read_from(File::open(path), &what)
-            }
+            Self::File(path) => Err(Failure::Key(format!("{} is a file", path.display()))),
             Self::Descriptor(0) => read_from(Ok(io::stdin()), "file descriptor 0"),
             Self::Descriptor(number) => {
                 // Reopening needs no unsafe code; it works for files and pipes, not for sockets.
@@ -64,10 +66,14 @@ impl Source {
     }
 }
 
-/// The key of the user that is being granted rights.
+/// The index key in a file: the caller's, or a new one.
+pub(crate) fn index_key(path: &Path) -> Result<IndexKey> {
+    Ok(IndexKey::from_file(path)?)
+}
+
+/// The key of a user in a file: the caller's, or that of who is being granted rights.
 pub(crate) fn user_key(path: &Path) -> Result<UserKey> {
-    let what = format!("the key file {}", path.display());
-    Ok(UserKey::from_bytes(&*read_from(File::open(path), &what)?)?)
+    Ok(UserKey::from_file(path)?)
 }
 
 /// Makes a key and writes it to a file that must not exist.

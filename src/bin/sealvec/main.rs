@@ -24,6 +24,7 @@ mod optimize;
 mod output;
 mod purge;
 mod query;
+mod rotate;
 mod session;
 mod users;
 mod verify;

@@ -220,12 +220,13 @@ fn a_table_that_older_commits_name_is_checked_too() {
     let writer = world.session(Writer);
     let found = table::read(&*world.store.snapshot(), &writer.epochs, world.index, 2).unwrap();
     let honest = world.store.copy();
-    world.put_table(&found.table, &writer, &found.signature);
+    let signature = world.signature_of(&writer, 2);
+    world.put_table(&found.table, &writer, &signature);
     world.history_holds();
     let own = writer.writer.as_ref().unwrap();
     let mut table = found.table.clone();
     table.principals.retain(|principal| principal.user.is_none());
-    for signature in [found.signature, own.sign(Signed::Table, &table.encode()).unwrap()] {
+    for signature in [signature, own.sign(Signed::Table, &table.hash()).unwrap()] {
         world.put_table(&table, &writer, &signature);
         world.history_fails(&TABLE);
     }

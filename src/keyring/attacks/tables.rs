@@ -79,10 +79,7 @@ fn readers_do_not_fail_while_rights_change() {
 fn a_table_changed_by_anyone_but_the_root_is_refused() {
     let world = World::new();
     let writer = world.session(Writer);
-    let signature = |number| {
-        let found = table::read(&*world.store.snapshot(), &writer.epochs, world.index, number);
-        found.unwrap().signature
-    };
+    let signature = |number| world.signature_of(&writer, number);
     world.put_table(&writer.table, &writer, &signature(writer.table.number));
     world.everyone_works();
     let current = world.session(Writer).table;
@@ -108,13 +105,13 @@ fn a_table_changed_by_anyone_but_the_root_is_refused() {
     for change in changes {
         let mut table = current.clone();
         change(&mut table);
-        let body = table.encode();
+        let hash = table.hash();
         for signature in [
             honest,
-            own.sign(Signed::Table, &body).unwrap(),
+            own.sign(Signed::Table, &hash).unwrap(),
             // A writer's signature, also of the kind she may make.
-            writer_key.sign(Signed::Table, &body).unwrap(),
-            writer_key.sign(Signed::Commit, &body).unwrap(),
+            writer_key.sign(Signed::Table, &hash).unwrap(),
+            writer_key.sign(Signed::Commit, &hash).unwrap(),
         ] {
             world.put_table(&table, &writer, &signature);
             world.everyone_gets(&TABLE);
@@ -127,6 +124,48 @@ fn a_table_changed_by_anyone_but_the_root_is_refused() {
         world.everyone_gets(&TABLE);
         world.store.restore(&copy);
     }
+}
+
+/// A signature counts for one hash, and its record for one table.
+#[test]
+fn a_signature_of_another_table_or_none_is_refused() {
+    let world = World::new();
+    let reader = world.session(Reader);
+    let (current, secret) = (reader.table.number, reader.current_secret().unwrap());
+    let older = world.signature_of(&reader, current - 1);
+    let honest = world.signature_of(&reader, current);
+    let place = key::table_signature(world.index, current);
+    let copy = world.store.copy();
+    let put = |hash: [u8; 32], signature: [u8; SIGNATURE]| {
+        let salt = crate::crypto::random().unwrap();
+        let signed = TableSignature { hash, signature };
+        let (place, value) = signed.seal(world.index, current, reader.table.epoch(), secret, &salt);
+        world.store.put(Family::Catalog, &place, &value);
+    };
+    let refused = || {
+        let fresh = world.store.open();
+        for who in EVERYONE {
+            world.gets(&fresh, who, &TABLE);
+        }
+    };
+    // The control: as it was, sealed again.
+    put(reader.table.hash(), honest);
+    let fresh = world.store.open();
+    for who in EVERYONE {
+        fresh.load_index(NAME, who.context()).unwrap();
+    }
+    let snapshot = world.store.snapshot();
+    let before = table::read(&*snapshot, &reader.epochs, world.index, current - 1).unwrap();
+    for (hash, signature) in
+        [(reader.table.hash(), older), (before.hash, older), (before.hash, honest)]
+    {
+        put(hash, signature);
+        refused();
+    }
+    world.store.delete(Family::Catalog, &place);
+    refused();
+    world.store.restore(&copy);
+    world.everyone_works();
 }
 
 /// A writer may not bring back a table that the root once signed.

@@ -317,7 +317,7 @@ fn what_a_reader_seals_is_found() {
     }
     forged::nodes(&world, &reader, &mut cases);
     for (place, stored) in world.store.under(Family::Attributes, &world.index.0) {
-        let forged = crate::attributes::reseal(&reader, &place, &stored);
+        let forged = crate::attributes::reseal(&reader, &place, &stored).unwrap();
         cases.case("a block sealed again", vec![Change::Put(Family::Attributes, place, forged)]);
     }
     forged::commits_and_tables(&world, &reader, &mut cases);

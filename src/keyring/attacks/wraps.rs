@@ -193,7 +193,7 @@ fn self_made_root(raise_number: bool, rights: Permissions) {
     (next.principal, next.grant) = (None, 77);
     (next.table, next.table_hash) = (number, table.hash());
     world.put_head(&session, &before, &[0; SIGNATURE]);
-    world.put_table(&table, &session, &root.sign(Signed::Table, &table.encode()).unwrap());
+    world.put_table(&table, &session, &root.sign(Signed::Table, &table.hash()).unwrap());
     world.sign_head(&session, &next, &writer);
     let epochs = session.secrets.epochs.iter();
     let secrets = wrap::Secrets {

@@ -99,6 +99,18 @@ pub(crate) fn node_parts(first: &[u8]) -> Result<u32> {
     parts.map(u32::from).ok_or(Error::Integrity(Fault::Node))
 }
 
+/// The epochs that a node is sealed under, by the first of its values: of the whole, and of deltas.
+pub(crate) fn node_epochs(index: IndexId, node: NodeId, first: &[u8]) -> Result<Vec<u32>> {
+    if node_parts(first)? > 1 {
+        // Never appended to.
+        let epoch = Reader::new(first.get(3..).unwrap_or_default()).u32();
+        return epoch.map(|epoch| vec![epoch]).ok_or(Error::Integrity(Fault::Node));
+    }
+    let node = SealedNode::parse(index, node, first)?;
+    let deltas = node.deltas.iter().map(|delta| delta.sealing.epoch);
+    Ok(std::iter::once(node.sealing.epoch).chain(deltas).collect())
+}
+
 /// Puts the values of a node together again: what [`SealedNode::parse`] takes.
 pub(crate) fn join_node<V: AsRef<[u8]>>(first: &[u8], further: &[V]) -> Result<Vec<u8>> {
     let mut whole = first.to_vec();

@@ -65,6 +65,13 @@ fn a_key_comes_from_a_file_a_descriptor_or_a_variable() {
         let said = cli.run("--db db --key-file bad.key stats notes").fails(2);
         assert!(!said.contains(&key[..16]), "{said}");
     }
+    #[cfg(unix)]
+    for (mode, code) in [(0o640, 3), (0o604, 3), (0o660, 3), (0o400, 0)] {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(cli.path("index.key"), fs::Permissions::from_mode(mode)).unwrap();
+        let run = cli.owner("stats notes");
+        assert_eq!((run.code, run.err.contains("chmod 600")), (code, code == 3), "{mode:o}");
+    }
     cli.run("keygen --out other.key").ok();
     cli.run("--db db --key-file other.key stats notes").fails(3);
     cli.user(ALICE, "index.key", "stats notes").fails(3);
@@ -247,8 +254,22 @@ fn a_command_line_that_is_not_one() {
     let help = cli.run("--help").ok();
     assert!(help.contains("Exit codes:") && help.contains("sealvec keygen"));
     let commands = [
-        "keygen", "create", "import", "export", "query", "get", "delete", "list", "verify",
-        "history", "optimize", "purge", "drop",
+        "keygen",
+        "create",
+        "import",
+        "export",
+        "query",
+        "get",
+        "delete",
+        "list",
+        "verify",
+        "history",
+        "optimize",
+        "purge",
+        "rotate-index-key",
+        "rotate-data-keys",
+        "reencrypt",
+        "drop",
     ];
     for command in commands {
         assert!(cli.run(&format!("{command} --help")).ok().contains("Usage: sealvec"));

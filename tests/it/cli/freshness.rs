@@ -6,7 +6,7 @@ use super::{ALICE, Cli, npy};
 use crate::support::copy_directory;
 
 /// Every command that opens an index, with arguments that would do.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "stats notes",
     "query notes --like a",
     "get notes a",
@@ -23,6 +23,8 @@ const COMMANDS: [&str; 16] = [
     "users grant notes --user-id a11ce000000000000000000000000001 --user-key-file alice.key \
      --permissions read",
     "users revoke notes --user-id a11ce000000000000000000000000001",
+    "rotate-data-keys notes",
+    "reencrypt notes",
     "drop notes --yes",
 ];
 
@@ -50,7 +52,9 @@ fn every_command_refuses_an_older_index_and_another_history() {
             cli.owner("delete notes b").ok();
         }
         let before = cli.state();
-        for command in COMMANDS {
+        // It would make the others fail where they go ahead.
+        let rotate = "rotate-index-key notes --new-key-file alice.key";
+        for command in COMMANDS.into_iter().chain([rotate]) {
             for line in [
                 format!("--min-version {seen} {command}"),
                 format!("{command} --min-version {seen}"),

@@ -42,7 +42,7 @@ fn world() -> Cli {
     cli.write("short.key", &hex(KEYS[0].1)[..40]);
     cli.write("long.key", hex(KEYS[0].1).repeat(2));
     cli.write("text.key", "CANARY-not-hexadecimal");
-    cli.write("raw.key", KEYS[0].1);
+    cli.write("raw.key", &KEYS[0].1[..31]);
     cli.write("rows.npy", npy(&[&[1234.5, -9.8765], &[1.0, 2.0]]));
     cli.write("nan.npy", npy(&[&[1234.5, f32::NAN], &[1.0, 2.0]]));
     cli.write("wide.npy", npy(&[&[1234.5, -9.8765, 3.0]]));

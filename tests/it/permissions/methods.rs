@@ -23,6 +23,10 @@ pub(super) const NEED_NO_KEY: [&str; 17] = [
     "Index::with_traceparent",
 ];
 
+/// The methods that get the key from a provider, and go on as the method beside.
+pub(super) const PROVIDED: [(&str, &str); 1] =
+    [("Database::load_index_with", "Database::load_index")];
+
 pub(super) const fn method(operation: Operation) -> &'static str {
     match operation {
         Operation::Describe => "Index::describe",
@@ -57,5 +61,7 @@ pub(super) const fn method(operation: Operation) -> &'static str {
         Operation::ListIndexes => "Database::list_indexes",
         Operation::DeleteIndex => "Database::delete_index",
         Operation::RotateIndexKey => "Database::rotate_index_key",
+        Operation::RotateDataKeys => "Database::rotate_data_keys",
+        Operation::Reencrypt => "Index::reencrypt",
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sealvec::{Database, IndexConfig, Metric, PurgeScope};
 
-use super::witness::{ITEM, NODE, WRAP, Witness};
+use super::witness::{ITEM, NODE, SIGNATURE, WRAP, Witness};
 use super::{LONG, Operation, Visit, World, item, options};
 use crate::support::{NAME, ROOT, index_key, refused, root, user_id};
 
@@ -159,6 +159,10 @@ fn a_kill_between_a_deletion_and_its_purge_loses_nothing() {
         witness.look(&path);
         let (all, found) = witness.traces(&path)[&kind];
         assert!(all > 1 && found == all, "the control: {found} of {all} are there, {call}");
+        if call == "rotate" {
+            let signatures = witness.traces(&path)[&SIGNATURE];
+            assert_eq!(signatures, (2, 2), "made by the old key");
+        }
         // Opening does it, whatever the options, and without a key.
         let db = Database::open(&path, options()).unwrap();
         witness.look(&path);

@@ -33,11 +33,17 @@ fn append(_key: &[u8], first: Option<&[u8]>, more: &MergeOperands) -> Option<Vec
     Some(first.into_iter().chain(more).flatten().copied().collect())
 }
 
-/// The kinds of record that keep something secret, or lead to it.
-fn matters(record: &Stored) -> bool {
-    let kinds = [ITEM, NODE, POSTING, DIRECTORY, COLUMN, WRAP, ROSTER];
-    kinds.iter().chain(&PAYLOAD).any(|kind| *kind == record.kind())
-}
+/// The signature of a grant table, which is made by the index key.
+pub(super) const SIGNATURE: u8 = 0x17;
+/// The kinds of record that keep something secret, or lead to it, or are made by the index key.
+const SECRET: [u8; 11] = [
+    ITEM, NODE, POSTING, DIRECTORY, COLUMN, WRAP, ROSTER, SIGNATURE, PAYLOAD[0], PAYLOAD[1],
+    PAYLOAD[2],
+];
+/// The others that are sealed.
+pub(super) const COMMIT: u8 = 0x11;
+pub(super) const TABLE: u8 = 0x12;
+pub(super) const FOLD: u8 = 0x16;
 
 /// The offsets of the pieces.
 fn pieces(value: &[u8]) -> Vec<&[u8]> {
@@ -49,9 +55,16 @@ fn pieces(value: &[u8]) -> Vec<&[u8]> {
 pub(super) struct Witness {
     seen: BTreeSet<Stored>,
     stored: BTreeSet<Stored>,
+    /// Kinds it looks at besides those that keep something secret.
+    besides: Vec<u8>,
 }
 
 impl Witness {
+    /// One that looks at every kind of record that is sealed.
+    pub(super) fn of_all_that_is_sealed() -> Self {
+        Self { besides: vec![COMMIT, TABLE, FOLD], ..Self::default() }
+    }
+
     /// Looks at what is stored now, while the database is open.
     pub(super) fn look(&mut self, path: &Path) {
         let mut options = RawOptions::default();
@@ -73,7 +86,9 @@ impl Witness {
             raw
         });
         let raw = raw.expect("the files can be read");
-        self.stored = records(&raw).into_iter().filter(matters).collect();
+        let matters = |kind: u8| SECRET.contains(&kind) || self.besides.contains(&kind);
+        let found = records(&raw).into_iter().filter(|record| matters(record.kind()));
+        self.stored = found.collect();
         self.seen.extend(self.stored.iter().cloned());
     }
 
@@ -85,6 +100,12 @@ impl Witness {
         self.seen.iter().filter(move |record| {
             !live.get(&place(record)).is_some_and(|value| value.starts_with(&record.value))
         })
+    }
+
+    /// The first bytes of everything of this kind that is stored.
+    pub(super) fn heads(&self, kind: u8) -> impl Iterator<Item = &[u8]> {
+        let of_kind = self.stored.iter().filter(move |record| record.kind() == kind);
+        of_kind.filter_map(|record| record.value.get(..7))
     }
 
     /// Of what is gone, how many records of each kind there are, and how many of those are still

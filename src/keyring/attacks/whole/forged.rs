@@ -86,9 +86,10 @@ pub(super) fn commits_and_tables(world: &World, reader: &Session, cases: &mut Ca
         let mut table = honest.table.clone();
         table.principals[1].permissions = Permissions::READ_WRITE;
         table.config.retention += 1;
-        let hers = own.sign(Signed::Table, &table.encode()).unwrap();
-        for signature in [honest.signature, hers] {
-            let parts = table.seal_raw(&signature, secret, &salt(), 4096).into_iter();
+        let hers = own.sign(Signed::Table, &table.hash()).unwrap();
+        for signature in [world.signature_of(reader, number), hers] {
+            let signed = TableSignature { hash: table.hash(), signature };
+            let parts = table.seal_raw(&signed, secret, &[salt(), salt()], 4096).into_iter();
             let forged = parts.map(|(key, value)| Change::Put(Family::Catalog, key, value));
             cases.case("a table changed", forged.collect());
         }
