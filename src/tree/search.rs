@@ -456,13 +456,19 @@ impl<'a> Search<'a> {
         };
         let estimates = &scored.estimates;
         if self.sieve.is_none() {
-            (0u32..).zip(estimates).for_each(|(row, estimate)| take(row, estimate));
+            for (row, estimate) in (0u32..).zip(estimates) {
+                take(row, estimate);
+            }
         } else if few {
-            scored.passing.iter().zip(estimates).for_each(|(row, estimate)| take(*row, estimate));
+            for (row, estimate) in scored.passing.iter().zip(estimates) {
+                take(*row, estimate);
+            }
         } else {
             for row in &scored.passing {
                 let estimate = usize::try_from(*row).ok().and_then(|row| estimates.get(row));
-                estimate.into_iter().for_each(|estimate| take(*row, estimate));
+                if let Some(estimate) = estimate {
+                    take(*row, estimate);
+                }
             }
         }
         scored.prune(self.depth.cap());
