@@ -96,7 +96,7 @@ fn renamed(item: &Item, round: usize, number: usize) -> Item {
 }
 
 /// One existing item, synced and unsynced: beside a batch that deletes the same keys, and beside one
-/// that puts as many bytes of leaves, too, as the sealed delete writes.
+/// that rewrites as many bytes of leaves, too, as the sealed delete writes.
 fn deletes(
     database: &Database,
     index: &Index<'_>,
@@ -132,7 +132,7 @@ fn deletes(
         }
         let sealed = median(sealed);
         row(&format!("delete of one, {name}"), sealed, median(bare));
-        let name = format!("the same, beside one that writes as much ({length} bytes), {name}");
+        let name = format!("the same, beside one that rewrites as much ({length} bytes), {name}");
         row(&name, sealed, median(leaves));
     }
 }

@@ -65,6 +65,8 @@ pub(crate) fn sealed(
 pub(crate) struct Plain(DB);
 
 const FAMILIES: [&str; 5] = ["catalog", "items", "nodes", "attributes", "payload"];
+/// Bytes of a row in a leaf of the tree.
+const ROW: usize = 160;
 /// Bytes of a sealed item record beside its id.
 const RECORD: usize = 225;
 
@@ -112,8 +114,9 @@ impl Plain {
         self.write(self.delete_batch(item), synced);
     }
 
-    /// As [`delete`](Self::delete), and puts values of the size of the tree's in the same batch,
-    /// which is this long in all. `round` says which leaves they are.
+    /// As [`delete`](Self::delete), and rewrites values of the size of the tree's in the same batch,
+    /// which is this long in all: reads each, takes a row out, and puts it. `round` says which leaves
+    /// they are.
     pub(crate) fn delete_with_leaves(
         &self,
         item: &PlainItem,
@@ -123,10 +126,13 @@ impl Plain {
     ) {
         let mut batch = self.delete_batch(item);
         let nodes = self.0.cf_handle(FAMILIES[2]).unwrap();
-        let value = vec![0; length.saturating_sub(batch.size_in_bytes() + 2 * 32) / 2];
+        let size = length.saturating_sub(batch.size_in_bytes() + 2 * 32) / 2;
         for leaf in [round, round + 1] {
             let mut key = [4; 25];
             key[17..].copy_from_slice(&(leaf as u64 % 450).to_be_bytes());
+            let mut value = self.0.get_cf(nodes, key).unwrap().unwrap_or_default();
+            value.truncate(size.saturating_sub(ROW));
+            value.resize(size, 0);
             batch.put_cf(nodes, key, &value);
         }
         self.write(batch, synced);

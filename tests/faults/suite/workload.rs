@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use sealvec::{
     Database, DeleteOptions, Durability, Error, Filter, Index, IndexConfig, IndexKey, Item,
-    KeyContext, Metric, Options, Permissions, PurgeOptions, PurgeScope, Result, Tuning, Update,
-    UserId, UserKey, WriteOptions,
+    KeyContext, Metric, Options, Permissions, PurgeOptions, PurgeScope, ReencryptOptions, Result,
+    Tuning, Update, UserId, UserKey, WriteOptions,
 };
 use serde_json::json;
 
@@ -161,17 +161,31 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rotation {
     IndexKey,
+    /// Also seals everything again, and takes the older data keys out of use.
+    DataKeys,
 }
 
 impl Rotation {
-    const EACH: [Self; 1] = [Self::IndexKey];
+    const EACH: [Self; 2] = [Self::IndexKey, Self::DataKeys];
 
     /// Makes it, and loads the index again with the key that it has then.
     fn make(self, db: &Database, index: &mut Open) -> Result<()> {
-        let Self::IndexKey = self;
-        let key = (index.key + 1) % KEYS;
-        concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)), ())?;
-        *index = Open { index: db.load_index(NAME, root(key))?, key };
+        match self {
+            Self::IndexKey => {
+                let key = (index.key + 1) % KEYS;
+                concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)), ())?;
+                *index = Open { index: db.load_index(NAME, root(key))?, key };
+            }
+            Self::DataKeys => {
+                match db.rotate_data_keys(NAME, &root(index.key)) {
+                    // As many are in use as there may be: earlier calls were cut short.
+                    Err(Error::InvalidArgument(_)) => {}
+                    other => drop(other?),
+                }
+                let all = |_: &_| ControlFlow::Continue(());
+                concluded(index.reencrypt(ReencryptOptions::new(), all).map(drop), ())?;
+            }
+        }
         Ok(())
     }
 }
@@ -279,9 +293,12 @@ impl Call {
             Self::Rotate(Rotation::IndexKey) => before.with(|state| {
                 state.key = (state.key + 1) % KEYS;
             }),
-            Self::Optimize | Self::Purge(_) | Self::PurgeOwed | Self::Flush | Self::Checkpoint => {
-                vec![before.clone()]
-            }
+            Self::Optimize
+            | Self::Purge(_)
+            | Self::PurgeOwed
+            | Self::Rotate(Rotation::DataKeys)
+            | Self::Flush
+            | Self::Checkpoint => vec![before.clone()],
         }
     }
 
