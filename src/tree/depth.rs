@@ -14,7 +14,7 @@ const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
 const FIRST: usize = 32;
 /// The cosine, at a leaf's centroid, that few items exceed.
-const COSINE: f32 = 0.38;
+const COSINE: f32 = 0.395;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
