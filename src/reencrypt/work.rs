@@ -35,12 +35,20 @@ pub(super) enum Stage {
     Nodes(NodeId),
     /// Those that are in no leaf, or were in a leaf that moved.
     Items(Pseudonym),
+    /// By the key of the first that is left, as the next two.
     Attributes(Vec<u8>),
     Tables(u64),
     /// The signatures of those.
-    Signatures(u64),
+    Signatures(Vec<u8>),
     /// And the fold.
-    Commits(u64),
+    Commits(Vec<u8>),
+}
+
+/// What becomes of a record.
+enum Due {
+    Nothing,
+    Sealed(Vec<u8>),
+    Deleted,
 }
 
 impl Stage {
@@ -74,8 +82,8 @@ impl Work<'_> {
             Stage::Items(from) => self.items(&from, next.sequence, &mut draft)?,
             Stage::Attributes(from) => (0, Some(self.attributes(&from, &mut draft)?)),
             Stage::Tables(from) => (0, Some(self.tables(from, &mut draft)?)),
-            Stage::Signatures(from) => (0, Some(self.signatures(from, &mut draft)?)),
-            Stage::Commits(from) => (0, self.commits(from, &mut draft)?),
+            Stage::Signatures(from) => (0, Some(self.signatures(&from, &mut draft)?)),
+            Stage::Commits(from) => (0, self.commits(&from, &mut draft)?),
         };
         let step = Step { items: items as u64, next: stage };
         if draft.changes.is_empty() {
@@ -192,33 +200,50 @@ impl Work<'_> {
         Ok((taken, Some(stage)))
     }
 
-    /// Blocks of the attribute index.
-    fn attributes(&self, from: &[u8], draft: &mut Draft) -> Result<Stage> {
-        let (index, epoch) = (self.key.index, self.key.table.epoch());
-        let (mut looked, mut sealed, mut stage) = (0, 0, Stage::Tables(0));
-        let mut outcome = Ok(());
-        self.snapshot.scan(Family::Attributes, &index.0, from, &mut |place, stored| {
-            if looked == LOOKED || sealed == RECORDS {
-                stage = Stage::Attributes(place.to_vec());
+    /// Visits the records below a prefix from a key on, until it has seen or changed enough. Returns
+    /// the key of the first that is left.
+    fn sweep(
+        &self,
+        family: Family,
+        (prefix, from): (&[u8], &[u8]),
+        draft: &mut Draft,
+        due: impl Fn(&[u8], &[u8]) -> Result<Due>,
+    ) -> Result<Option<Vec<u8>>> {
+        let (mut looked, mut changed, mut next, mut outcome) = (0, 0, None, Ok(()));
+        self.snapshot.scan(family, prefix, from, &mut |place, stored| {
+            if looked == LOOKED || changed == RECORDS {
+                next = Some(place.to_vec());
                 return ControlFlow::Break(());
             }
             looked += 1;
-            if epoch_of(stored) == Some(epoch) {
-                return ControlFlow::Continue(());
-            }
-            match attributes::reseal(self.key, place, stored) {
-                Ok(new) => {
-                    sealed += 1;
-                    draft.changes.put(Family::Attributes, place.to_vec(), Some(stored), new);
+            match due(place, stored) {
+                Ok(Due::Nothing) => return ControlFlow::Continue(()),
+                Ok(Due::Sealed(new)) => {
+                    draft.changes.put(family, place.to_vec(), Some(stored), new);
                 }
+                Ok(Due::Deleted) => draft.changes.delete(family, place.to_vec(), Some(stored)),
                 Err(error) => {
                     outcome = Err(error);
                     return ControlFlow::Break(());
                 }
             }
+            changed += 1;
             ControlFlow::Continue(())
         })?;
-        outcome.map(|()| stage)
+        outcome.map(|()| next)
+    }
+
+    /// Blocks of the attribute index.
+    fn attributes(&self, from: &[u8], draft: &mut Draft) -> Result<Stage> {
+        let (index, epoch) = (self.key.index, self.key.table.epoch());
+        let due = |place: &[u8], stored: &[u8]| {
+            if epoch_of(stored) == Some(epoch) {
+                return Ok(Due::Nothing);
+            }
+            attributes::reseal(self.key, place, stored).map(Due::Sealed)
+        };
+        let next = self.sweep(Family::Attributes, (&index.0, from), draft, due)?;
+        Ok(next.map_or(Stage::Tables(0), Stage::Attributes))
     }
 
     /// Grant tables, all parts of each. Those that no stage comes to, for they are newer than the
@@ -226,7 +251,8 @@ impl Work<'_> {
     fn tables(&self, from: u64, draft: &mut Draft) -> Result<Stage> {
         let (index, epoch, secrets) = (self.key.index, self.key.table.epoch(), &self.key.epochs);
         let mut due = BTreeMap::<u64, Vec<Vec<u8>>>::new();
-        let (mut looked, mut bytes, mut stage) = (0, 0, Stage::Signatures(0));
+        let (mut looked, mut bytes, mut stage) =
+            (0, 0, Stage::Signatures(key::table_signatures(index)));
         let (prefix, from) = (key::tables(index), key::table(index, from, 0));
         self.snapshot.scan(Family::Catalog, &prefix, &from, &mut |place, stored| {
             let Some((number, part)) = key::table_part_of(place) else {
@@ -252,64 +278,32 @@ impl Work<'_> {
         Ok(stage)
     }
 
-    fn signatures(&self, from: u64, draft: &mut Draft) -> Result<Stage> {
+    fn signatures(&self, from: &[u8], draft: &mut Draft) -> Result<Stage> {
         let (index, epoch, secrets) = (self.key.index, self.key.table.epoch(), &self.key.epochs);
-        let (mut looked, mut sealed, mut stage) = (0, 0, Stage::Commits(0));
-        let mut outcome = Ok(());
-        let (prefix, from) = (key::table_signatures(index), key::table_signature(index, from));
-        self.snapshot.scan(Family::Catalog, &prefix, &from, &mut |place, stored| {
-            let Some(number) = key::sequence_of(place) else { return ControlFlow::Continue(()) };
-            if looked == LOOKED || sealed == RECORDS {
-                stage = Stage::Signatures(number);
-                return ControlFlow::Break(());
+        let due = |place: &[u8], stored: &[u8]| match key::sequence_of(place) {
+            Some(number) if epoch_of(stored) != Some(epoch) => {
+                signature::reseal(secrets, epoch, index, number, stored).map(Due::Sealed)
             }
-            looked += 1;
-            if epoch_of(stored) == Some(epoch) {
-                return ControlFlow::Continue(());
-            }
-            match signature::reseal(secrets, epoch, index, number, stored) {
-                Ok(new) => draft.changes.put(Family::Catalog, place.to_vec(), None, new),
-                Err(error) => {
-                    outcome = Err(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            sealed += 1;
-            ControlFlow::Continue(())
-        })?;
-        outcome.map(|()| stage)
+            _ => Ok(Due::Nothing),
+        };
+        let prefix = key::table_signatures(index);
+        let next = self.sweep(Family::Catalog, (&prefix, from), draft, due)?;
+        Ok(next.map_or_else(|| Stage::Commits(key::commits(index)), Stage::Signatures))
     }
 
     /// Commits, and at the end the fold. What is folded and still there goes.
-    fn commits(&self, from: u64, draft: &mut Draft) -> Result<Option<Stage>> {
+    fn commits(&self, from: &[u8], draft: &mut Draft) -> Result<Option<Stage>> {
         let (index, epoch, secrets) = (self.key.index, self.key.table.epoch(), &self.key.epochs);
         let folded = self.key.head.commit.folded;
-        let (mut looked, mut sealed, mut stage) = (0, 0, None);
-        let mut outcome = Ok(());
-        let (prefix, from) = (key::commits(index), key::commit(index, from));
-        self.snapshot.scan(Family::Catalog, &prefix, &from, &mut |place, stored| {
-            let Some(sequence) = key::sequence_of(place) else { return ControlFlow::Continue(()) };
-            if looked == LOOKED || sealed == RECORDS {
-                stage = Some(Stage::Commits(sequence));
-                return ControlFlow::Break(());
+        let due = |place: &[u8], stored: &[u8]| match key::sequence_of(place) {
+            Some(sequence) if sequence <= folded => Ok(Due::Deleted),
+            Some(sequence) if epoch_of(stored) != Some(epoch) => {
+                commit::reseal(secrets, epoch, index, sequence, stored).map(Due::Sealed)
             }
-            looked += 1;
-            if sequence <= folded {
-                sealed += 1;
-                draft.changes.delete(Family::Catalog, place.to_vec(), None);
-            } else if epoch_of(stored) != Some(epoch) {
-                match commit::reseal(secrets, epoch, index, sequence, stored) {
-                    Ok(new) => draft.changes.put(Family::Catalog, place.to_vec(), None, new),
-                    Err(error) => {
-                        outcome = Err(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                sealed += 1;
-            }
-            ControlFlow::Continue(())
-        })?;
-        outcome?;
+            _ => Ok(Due::Nothing),
+        };
+        let prefix = key::commits(index);
+        let stage = self.sweep(Family::Catalog, (&prefix, from), draft, due)?.map(Stage::Commits);
         let place = key::fold(index);
         let stored = self.snapshot.get(Family::Catalog, &place)?.filter(|_| stage.is_none());
         if let Some(stored) = stored.filter(|stored| epoch_of(stored) != Some(epoch)) {
