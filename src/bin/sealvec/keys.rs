@@ -30,25 +30,21 @@ pub(crate) enum Source {
 impl Source {
     /// The index key.
     pub(crate) fn index_key(&self) -> Result<IndexKey> {
-        match self {
-            Self::File(path) => index_key(path),
-            other => Ok(IndexKey::from_bytes(&*other.read()?)?),
-        }
+        Ok(IndexKey::from_bytes(&*self.read()?)?)
     }
 
     /// The caller: the holder of the index key, or the user of that id.
     pub(crate) fn caller(&self, user: Option<UserId>) -> Result<KeyContext> {
-        Ok(match (user, self) {
-            (None, _) => KeyContext::root(self.index_key()?),
-            (Some(user), Self::File(path)) => KeyContext::user(user, user_key(path)?),
-            (Some(user), _) => KeyContext::user(user, UserKey::from_bytes(&*self.read()?)?),
+        let key = self.read()?;
+        Ok(match user {
+            None => KeyContext::root(IndexKey::from_bytes(&*key)?),
+            Some(user) => KeyContext::user(user, UserKey::from_bytes(&*key)?),
         })
     }
 
-    /// From what is no file.
     fn read(&self) -> Result<Zeroizing<[u8; 32]>> {
         match self {
-            Self::File(path) => Err(Failure::Key(format!("{} is a file", path.display()))),
+            Self::File(path) => Ok(Zeroizing::new(*index_key(path)?.expose())),
             Self::Descriptor(0) => read_from(Ok(io::stdin()), "file descriptor 0"),
             Self::Descriptor(number) => {
                 // Reopening needs no unsafe code; it works for files and pipes, not for sockets.
