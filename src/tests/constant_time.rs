@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use crate::config::{IndexConfig, Options};
 use crate::crypto::kdf::{Locator, Prk};
-
 use crate::crypto::wrap::{self, Header, Right, Secrets};
 use crate::crypto::{IndexKey, KeyContext, Secret, UserKey};
 use crate::database::Database;

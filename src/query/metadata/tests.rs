@@ -100,6 +100,24 @@ fn filled(model: &Model, indexed: bool) -> (Database, Index<'static>) {
     (db, index)
 }
 
+/// The items of kind 1, after a cursor.
+fn page(
+    index: &Index<'_>,
+    order: Option<Order>,
+    limit: usize,
+    after: Option<Cursor>,
+) -> MetadataPage {
+    let filter = Filter::eq("kind", 1);
+    let mut query = index.query_metadata(&filter).limit(limit);
+    if let Some(order) = order {
+        query = query.order_by("field", order);
+    }
+    if let Some(cursor) = after {
+        query = query.cursor(cursor);
+    }
+    query.run().unwrap().value
+}
+
 #[test]
 fn the_ladder_has_each_value_once() {
     let all: Vec<Value> = ladder().into_iter().flatten().collect();
@@ -121,17 +139,9 @@ proptest! {
     ) {
         let (_db, index) = filled(&model, indexed);
         let expected = sorted(&model, 1, order);
-        let filter = Filter::eq("kind", 1);
         let (mut got, mut cursor) = (Vec::new(), None);
         loop {
-            let mut query = index.query_metadata(&filter).limit(limit);
-            if let Some(order) = order {
-                query = query.order_by("field", order);
-            }
-            if let Some(cursor) = cursor.take() {
-                query = query.cursor(cursor);
-            }
-            let page = query.run().unwrap().value;
+            let page = page(&index, order, limit, cursor.take());
             prop_assert!(page.items.len() == limit || page.next.is_none());
             for found in &page.items {
                 let (kind, field) = &model[&found.id];
@@ -156,18 +166,10 @@ proptest! {
         changes in prop::collection::vec(("[a-d]{1,3}", 0u8..2, values(), any::<bool>()), 1..20),
     ) {
         let (_db, index) = filled(&model, true);
-        let filter = Filter::eq("kind", 1);
         let mut changes = changes.into_iter();
         let (mut touched, mut got, mut cursor) = (BTreeSet::new(), Vec::new(), None);
         loop {
-            let mut query = index.query_metadata(&filter).limit(limit);
-            if let Some(order) = order {
-                query = query.order_by("field", order);
-            }
-            if let Some(cursor) = cursor.take() {
-                query = query.cursor(cursor);
-            }
-            let page = query.run().unwrap().value;
+            let page = page(&index, order, limit, cursor.take());
             got.extend(page.items.into_iter().map(|found| found.id));
             let Some(next) = page.next else { break };
             cursor = Some(next);
