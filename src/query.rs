@@ -119,8 +119,9 @@ impl Index<'_> {
 }
 
 impl Index<'_> {
-    /// The number of items that a filter selects. Needs the read right. Reads the metadata of every
-    /// item, on all threads.
+    /// The number of items that a filter selects. Needs the read right. Reads the attribute index
+    /// alone, if that knows all the filter asks; otherwise the metadata of what may match, on all
+    /// threads.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a filter that cannot be; [`Error::PermissionDenied`];
