@@ -8,7 +8,11 @@
 //!
 //! The 2 KiB state is stored as one record; every commit signs its 32-byte digest.
 //!
-//! Cost: about 1 us per element.
+//! Cost: about 0.6 us per element, and its value's hash.
+
+use std::sync::LazyLock;
+
+use blake3::hazmat::{self, ContextKey, HasherExt};
 
 use super::kdf::SET_ELEMENT;
 
@@ -16,6 +20,10 @@ use super::kdf::SET_ELEMENT;
 pub(crate) const STATE: usize = 2048;
 
 const LANES: usize = STATE / 2;
+
+/// The key that derive-key mode makes of the label, which takes as long as a short record.
+static CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hazmat::hash_derive_key_context(SET_ELEMENT));
 
 /// The running hash.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,7 +67,7 @@ impl SetHash {
     }
 
     pub(crate) fn add(&mut self, element: &Element) {
-        for (lane, value) in self.0.iter_mut().zip(element.0) {
+        for (lane, value) in self.0.iter_mut().zip(element.lanes()) {
             *lane = lane.wrapping_add(value);
         }
     }
@@ -72,33 +80,37 @@ impl SetHash {
     }
 
     pub(crate) fn remove(&mut self, element: &Element) {
-        for (lane, value) in self.0.iter_mut().zip(element.0) {
+        for (lane, value) in self.0.iter_mut().zip(element.lanes()) {
             *lane = lane.wrapping_sub(value);
         }
     }
 }
 
-/// The vector of one record.
+/// The vector of one record, big-endian as the state is stored.
 #[derive(Clone)]
-pub(crate) struct Element([u16; LANES]);
+pub(crate) struct Element([u8; STATE]);
 
 impl Element {
     /// The element of a stored record.
     pub(crate) fn new(key: &[u8], value: &[u8]) -> Self {
-        Self::hashed(key, &ValueHash::new(value))
+        Self::of(key, &blake3::hash(value))
     }
 
     /// As [`new`](Self::new), of a value that was hashed before.
     pub(crate) fn hashed(key: &[u8], value: &ValueHash) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(SET_ELEMENT);
-        hasher.update(key).update(value.0.finalize().as_bytes());
+        Self::of(key, &value.0.finalize())
+    }
+
+    fn of(key: &[u8], value: &blake3::Hash) -> Self {
+        let mut hasher = blake3::Hasher::new_from_context_key(&CONTEXT);
+        hasher.update(key).update(value.as_bytes());
         let mut bytes = [0; STATE];
         hasher.finalize_xof().fill(&mut bytes);
-        let mut lanes = [0; LANES];
-        for (lane, pair) in lanes.iter_mut().zip(bytes.as_chunks::<2>().0) {
-            *lane = u16::from_be_bytes(*pair);
-        }
-        Self(lanes)
+        Self(bytes)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = u16> {
+        self.0.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair))
     }
 }
 
