@@ -43,8 +43,14 @@ impl Tree<'_> {
         let items = key.head.commit.item_count;
         let passing = selected.map_or(items, |selected| selected.count(items));
         let depth = settings.depth(items, passing);
-        let passes = |tag: u32| selected.is_none_or(|selected| selected.contains(tag.into()));
-        let sieve = selected.map(|_| Sieve { passes: &passes, items: passing });
+        let sift = |tags: &[[u8; 4]], places: &mut Vec<u32>| {
+            if let Some(selected) = selected {
+                let tags = (0u32..).zip(tags.iter().map(|tag| u32::from_be_bytes(*tag)));
+                let passing = tags.filter(|(_, tag)| selected.contains((*tag).into()));
+                places.extend(passing.map(|(place, _)| place));
+            }
+        };
+        let sieve = selected.map(|_| Sieve { passing: &sift, items: passing });
         let (found, work) = search::search(&pages, space, query, scorer, &depth, sieve.as_ref())?;
         let start = std::time::Instant::now();
         let candidates = name(snapshot, key, &found, settings.top_k, &pages)?;

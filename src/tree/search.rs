@@ -86,8 +86,8 @@ pub(crate) struct Work {
 
 /// Which items may be found.
 pub(crate) struct Sieve<'a> {
-    /// By the tag of their rows.
-    pub(crate) passes: &'a dyn Fn(u32) -> bool,
+    /// Appends the places, in a column of row tags, of those that pass.
+    pub(crate) passing: &'a dyn Fn(&[[u8; 4]], &mut Vec<u32>),
     /// How many there are.
     pub(crate) items: u64,
 }
@@ -418,10 +418,8 @@ impl<'a> Search<'a> {
         // The codes have served after this; the rows may still be wanted.
         scored.rows.push(rows);
         if let Some(sieve) = self.sieve {
-            let passing = (0u32..).zip(leaf.tags);
-            let passing = passing.filter(|(_, tag)| (sieve.passes)(u32::from_be_bytes(**tag)));
             scored.passing.clear();
-            scored.passing.extend(passing.map(|(row, _)| row));
+            (sieve.passing)(leaf.tags, &mut scored.passing);
             if scored.passing.is_empty() {
                 return Ok(false);
             }
