@@ -308,8 +308,8 @@ impl Index<'_> {
     pub(crate) fn administer<T>(
         &self,
         body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
-    ) -> Result<T> {
-        self.transact(Durability::Synced, body).map(|committed| committed.value)
+    ) -> Result<Committed<T>> {
+        self.transact(Durability::Synced, body)
     }
 
     /// As [`administer`](Self::administer), but durable as the handle's other writes are.

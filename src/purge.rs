@@ -28,7 +28,7 @@ use crate::commit;
 use crate::error::{Error, Result};
 use crate::handle::Shared;
 use crate::id::{Hex, IndexId};
-use crate::index::Index;
+use crate::index::{Answer, Index};
 use crate::keyring::WriteKey;
 use crate::observe::Call;
 use crate::store::owed::{Owed, Parts};
@@ -185,13 +185,13 @@ impl Index<'_> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn purge(&self, scope: PurgeScope, options: PurgeOptions) -> Result<PurgeReceipt> {
+    pub fn purge(&self, scope: PurgeScope, options: PurgeOptions) -> Result<Answer<PurgeReceipt>> {
         self.observed(Call::Purge, |seen| {
-            self.inspect(|_, _: &WriteKey| Ok(()))?;
+            let version = self.inspect(|_, key: &WriteKey| Ok(self.token(&key.head)))?;
             let receipt = with_receipt(self.shared(), self.id(), scope, options.deadline)?;
             seen.bytes = Some(receipt.bytes_rewritten);
             seen.sequence = receipt.up_to;
-            Ok(receipt)
+            Ok(Answer { value: receipt, version })
         })
     }
 }

@@ -17,6 +17,7 @@ use std::sync::PoisonError;
 use crate::commit::{self, Draft, Operation};
 use crate::crypto::IndexKey;
 use crate::error::Result;
+use crate::id::VersionToken;
 use crate::index::Index;
 use crate::keyring::{Renewal, RootKey, Signs, View};
 use crate::purge;
@@ -25,14 +26,15 @@ use crate::store::owed::Parts;
 
 impl Index<'_> {
     /// Puts the index under another index key. The handle's own key must be the present one.
-    pub(crate) fn rotate_to(&self, new: &IndexKey) -> Result<()> {
-        self.renew(Operation::RotateIndexKey, Renewal::IndexKey(new))?;
+    pub(crate) fn rotate_to(&self, new: &IndexKey) -> Result<VersionToken> {
+        let version = self.renew(Operation::RotateIndexKey, Renewal::IndexKey(new))?;
         // Step 4.
-        purge::conclude(self.shared(), self.id(), Parts::RIGHTS, "the index has its new key")
+        purge::conclude(self.shared(), self.id(), Parts::RIGHTS, "the index has its new key")?;
+        Ok(version)
     }
 
     /// Gives the index another data key.
-    pub(crate) fn rotate_data_key(&self) -> Result<()> {
+    pub(crate) fn rotate_data_key(&self) -> Result<VersionToken> {
         self.renew(Operation::RotateDataKeys, Renewal::DataKey)
     }
 
@@ -44,7 +46,7 @@ impl Index<'_> {
     }
 
     /// Steps 1 to 3.
-    fn renew(&self, operation: Operation, renewal: Renewal<'_>) -> Result<()> {
+    fn renew(&self, operation: Operation, renewal: Renewal<'_>) -> Result<VersionToken> {
         let shared = self.shared();
         let engine = shared.engine()?;
         let lock = shared.write_lock(self.id());
@@ -74,6 +76,6 @@ impl Index<'_> {
             }
         }
         renewed.remember(&shared.trust, &head);
-        Ok(())
+        Ok(self.token(&head))
     }
 }

@@ -17,7 +17,7 @@ use crate::crypto::kdf::Locator;
 use crate::crypto::kdf::{self, Prk};
 use crate::crypto::wrap::Right;
 use crate::error::{Error, Fault, Result};
-use crate::id::{Permissions, UserId};
+use crate::id::{Permissions, UserId, VersionToken};
 use crate::index::{Answer, Index, Outcome};
 use crate::keyring::table::{MAX_USERS, Principal, Table};
 use crate::keyring::{RootKey, Wraps, roster};
@@ -37,7 +37,8 @@ pub struct User {
 }
 
 impl Index<'_> {
-    /// Gives a user these rights, in place of any it had. Needs the index key; always synced.
+    /// Gives a user these rights, in place of any it had; returns the commit. Needs the index key;
+    /// always synced.
     ///
     /// The user's key is not stored. From this call on, a key the user was granted under before no
     /// longer works.
@@ -63,8 +64,13 @@ impl Index<'_> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn grant(&self, user: UserId, user_key: &UserKey, permissions: Permissions) -> Result<()> {
-        self.during(Call::Grant).administer(|snapshot, root, limits| {
+    pub fn grant(
+        &self,
+        user: UserId,
+        user_key: &UserKey,
+        permissions: Permissions,
+    ) -> Result<VersionToken> {
+        let granted = self.during(Call::Grant).administer(|snapshot, root, limits| {
             if permissions.root() {
                 return Err(Error::invalid(
                     "root rights come with the index key and cannot be granted",
@@ -110,13 +116,15 @@ impl Index<'_> {
             let entry = roster::seal(root.prk(), self.id(), &place, &entry)?;
             draft.changes.put(Family::Catalog, key::roster(self.id(), &place), None, entry);
             replace_table(draft, next, root, &table, limits)
-        })
+        })?;
+        Ok(granted.version)
     }
 
     /// Takes every right from a user; says whether it had any. Needs the index key; always synced.
     ///
     /// It acts on the user's next call, on handles that are open too. It does not reach copies of
-    /// the files made before; docs/security.md says what does.
+    /// the files made before; docs/security.md says what does. Whoever asks for the answer's version
+    /// ([`at_least`](Self::at_least)) is not served from one.
     ///
     /// It ends with a purge of the wraps it removed, for which it waits up to five seconds if
     /// running calls hold older data. A crash in between loses nothing: the next open for writing
@@ -126,11 +134,33 @@ impl Index<'_> {
     /// [`Error::PermissionDenied`] unless the caller holds the index key;
     /// [`Error::PurgeIncomplete`] if the user has no rights any more, but files still hold its
     /// wraps; and those of every call.
-    pub fn revoke(&self, user: UserId) -> Result<bool> {
-        self.observed(Call::Revoke, |_| self.take_back(user))
+    ///
+    /// ```
+    /// # use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric, Permissions, UserId, UserKey};
+    /// # fn main() -> sealvec::Result<()> {
+    /// # let db = Database::in_memory()?;
+    /// # let key = IndexKey::generate()?;
+    /// # db.create_index("notes", &key, IndexConfig::new(Metric::Cosine))?;
+    /// # let index = db.load_index("notes", KeyContext::root(key))?;
+    /// let (alice, alices_key) = (UserId::from_bytes(&[1; 16])?, UserKey::generate()?);
+    /// index.grant(alice, &alices_key, Permissions::READ)?;
+    ///
+    /// let revoked = index.revoke(alice)?;
+    /// assert!(*revoked);
+    /// // The services that keep this are not served from a copy in which alice still has rights.
+    /// assert!(index.at_least(revoked.version).users()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn revoke(&self, user: UserId) -> Result<Answer<bool>> {
+        self.observed(Call::Revoke, |seen| {
+            let revoked = self.take_back(user)?;
+            seen.sequence = Some(revoked.version.sequence);
+            Ok(revoked)
+        })
     }
 
-    fn take_back(&self, user: UserId) -> Result<bool> {
+    fn take_back(&self, user: UserId) -> Result<Answer<bool>> {
         let revoked = self.administer(|snapshot, root, limits| {
             let mut table = successor(&root.table)?;
             let Some(old) = take(&mut table, user) else { return Ok(Outcome::Nothing(false)) };
@@ -145,10 +175,10 @@ impl Index<'_> {
                 Outcome::Nothing(()) => Outcome::Nothing(false),
             })
         })?;
-        if revoked {
+        if revoked.value {
             purge::conclude(self.shared(), self.id(), Parts::RIGHTS, "the rights are taken back")?;
         }
-        Ok(revoked)
+        Ok(Answer { value: revoked.value, version: revoked.version })
     }
 
     /// The users and their rights, sorted by id. Needs the index key.

@@ -3,6 +3,7 @@
 use super::Database;
 use crate::crypto::{IndexKey, KeyContext};
 use crate::error::Result;
+use crate::id::VersionToken;
 use crate::index::Index;
 use crate::key_provider::{KeyProvider, KeyRequest};
 use crate::observe::{Call, observe};
@@ -46,7 +47,7 @@ impl Database {
 
     /// Gives an index another key. On return the old one opens nothing in this database; handles
     /// that it is bound to fail with [`Error::WrongKey`](crate::Error::WrongKey) from then on. Users keep their keys and
-    /// rights, and need not be there. Always synced.
+    /// rights, and need not be there. Always synced. Returns the commit.
     ///
     /// Every wrap and roster record is made again and every grant table signed again, in one batch,
     /// which leaves items, `ETag` and history as they are; see docs/security.md for what it does not reach: copies of
@@ -70,23 +71,32 @@ impl Database {
     /// db.create_index("notes", &old, IndexConfig::new(Metric::Cosine))?;
     /// let old = KeyContext::root(old);
     /// let new = IndexKey::generate()?;
-    /// db.rotate_index_key("notes", &old, &new)?;
+    /// let version = db.rotate_index_key("notes", &old, &new)?;
     ///
     /// let refused = db.load_index("notes", old).unwrap_err();
     /// assert_eq!(refused.code(), "wrong_key");
-    /// db.load_index("notes", KeyContext::root(new))?;
+    /// // From files in which the old key is still in force, this is refused as stale.
+    /// db.load_index("notes", KeyContext::root(new).at_least(version))?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn rotate_index_key(&self, name: &str, old: &KeyContext, new: &IndexKey) -> Result<()> {
+    pub fn rotate_index_key(
+        &self,
+        name: &str,
+        old: &KeyContext,
+        new: &IndexKey,
+    ) -> Result<VersionToken> {
         observe(Call::RotateIndexKey, None, |seen| {
-            self.stateless(seen, name)?.with_key(old).rotate_to(new)
+            let version = self.stateless(seen, name)?.with_key(old).rotate_to(new)?;
+            seen.sequence = Some(version.sequence);
+            Ok(version)
         })
     }
 
     /// Gives an index another data key, which everything written from then on is sealed under. Who
     /// had rights that were taken back, and a copy of the files from before, opens nothing of it.
     /// Needs the index key; always synced. Users keep their keys and rights, and need not be there.
+    /// Returns the commit.
     ///
     /// What was written before stays under the older data keys, and stays readable, until
     /// [`Index::reencrypt`](crate::Index::reencrypt) has sealed it again and taken those out of use. An index has at most
@@ -115,9 +125,11 @@ impl Database {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn rotate_data_keys(&self, name: &str, root: &KeyContext) -> Result<()> {
+    pub fn rotate_data_keys(&self, name: &str, root: &KeyContext) -> Result<VersionToken> {
         observe(Call::RotateDataKeys, None, |seen| {
-            self.stateless(seen, name)?.with_key(root).rotate_data_key()
+            let version = self.stateless(seen, name)?.with_key(root).rotate_data_key()?;
+            seen.sequence = Some(version.sequence);
+            Ok(version)
         })
     }
 }

@@ -69,8 +69,12 @@ impl During<'_, '_> {
     pub(crate) fn administer<T>(
         self,
         body: impl FnOnce(&dyn Snapshot, &RootKey, Limits) -> Result<Outcome<T>>,
-    ) -> Result<T> {
-        self.observe(|_| self.index.administer(body))
+    ) -> Result<Committed<T>> {
+        self.observe(|seen| {
+            let committed = self.index.administer(body)?;
+            seen.sequence = Some(committed.version.sequence);
+            Ok(committed)
+        })
     }
 
     fn observe<T>(&self, work: impl FnOnce(&mut Observation) -> Result<T>) -> Result<T> {

@@ -279,7 +279,7 @@ fn calls_on(index: &Index<'_>) -> Vec<(&'static str, Result<()>)> {
     outcomes.push(("delete", index.delete(&["d"]).map(drop)));
     let stranger = UserId([99; 16]);
     let key = UserKey::from_bytes(&[99; 32]).unwrap();
-    outcomes.push(("grant", index.grant(stranger, &key, Permissions::READ)));
+    outcomes.push(("grant", index.grant(stranger, &key, Permissions::READ).map(drop)));
     outcomes.push(("revoke", index.revoke(stranger).map(drop)));
     outcomes
 }

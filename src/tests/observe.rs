@@ -230,7 +230,7 @@ fn a_span_counts_what_went_in_and_came_out() {
         assert_eq!(upsert.field(field), Some(value), "{field}");
     }
     assert!(upsert.field("elapsed_us").is_some());
-    let id = index.purge(PurgeScope::Records, PurgeOptions::new()).unwrap().index;
+    let id = index.purge(PurgeScope::Records, PurgeOptions::new()).unwrap().value.index;
     assert_eq!(upsert.field("index"), Some(id.as_str()));
 
     let (_, spans) = caught(|| index.query(&[0.0, 0.0]).top_k(7).effort(9).run().unwrap());

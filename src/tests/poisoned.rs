@@ -57,7 +57,7 @@ const WRITES: [(&str, Write); 12] = [
     }),
     ("grant", |_, index| {
         let user = UserKey::from_bytes(&[2; 32])?;
-        index.grant(UserId([2; 16]), &user, Permissions::READ)
+        index.grant(UserId([2; 16]), &user, Permissions::READ).map(drop)
     }),
     ("revoke", |_, index| index.revoke(UserId([1; 16])).map(drop)),
     ("purge", |_, index| index.purge(PurgeScope::Payload, PurgeOptions::new()).map(drop)),

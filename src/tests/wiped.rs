@@ -124,12 +124,12 @@ const CALLS: [(&str, Call); 21] = [
     ("users", |_, index| index.with_key(&root()).users().map(drop)),
     ("grant", |_, index| {
         let key = UserKey::from_bytes(&[5; 32])?;
-        index.with_key(&root()).grant(UserId([5; 16]), &key, Permissions::READ_WRITE)
+        index.with_key(&root()).grant(UserId([5; 16]), &key, Permissions::READ_WRITE).map(drop)
     }),
     ("revoke", |_, index| index.with_key(&root()).revoke(UserId([5; 16])).map(drop)),
     ("rotate_index_key", |db, _| {
         db.rotate_index_key(NAME, &root(), &index_key(6))?;
-        db.rotate_index_key(NAME, &KeyContext::root(index_key(6)), &index_key(7))
+        db.rotate_index_key(NAME, &KeyContext::root(index_key(6)), &index_key(7)).map(drop)
     }),
 ];
 

@@ -84,10 +84,12 @@ pub(crate) struct Work {
     pub(crate) reranking: Duration,
 }
 
+/// Appends the places, in a column of row tags, of those that pass.
+pub(crate) type Passing<'a> = &'a dyn Fn(&[[u8; 4]], &mut Vec<u32>);
+
 /// Which items may be found.
 pub(crate) struct Sieve<'a> {
-    /// Appends the places, in a column of row tags, of those that pass.
-    pub(crate) passing: &'a dyn Fn(&[[u8; 4]], &mut Vec<u32>),
+    pub(crate) passing: Passing<'a>,
     /// How many there are.
     pub(crate) items: u64,
 }

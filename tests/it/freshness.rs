@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use sealvec::{
-    Database, Error, IndexConfig, Item, KeyContext, Metric, Permissions, Result, VersionToken,
+    Database, Error, Index, IndexConfig, Item, KeyContext, Metric, Permissions, PurgeOptions,
+    PurgeScope, Result, VersionToken,
 };
 use serde_json::json;
 
@@ -136,5 +137,42 @@ fn an_older_column_family_is_found() {
         let told = story.told(root(ROOT), story.seen);
         let expected = if family == "catalog" { Err(Error::Stale) } else { Ok(30) };
         assert_eq!(told, expected, "{family}");
+    }
+}
+
+/// Makes a call that changes rights or keys, and gives the version it returns.
+type Administer = fn(&Database) -> Result<VersionToken>;
+
+#[test]
+fn who_changed_rights_or_keys_can_tell_an_older_copy() {
+    fn index(db: &Database) -> Index<'static> {
+        db.load_index(NAME, root(ROOT)).unwrap()
+    }
+    let calls: [(&str, u8, Administer); 5] = [
+        ("grant", ROOT, |db| index(db).grant(user_id(2), &user_key(2), Permissions::READ)),
+        ("revoke", ROOT, |db| index(db).revoke(user_id(1)).map(|done| done.version)),
+        ("rotate_index_key", 8, |db| db.rotate_index_key(NAME, &root(ROOT), &index_key(8))),
+        ("rotate_data_keys", ROOT, |db| db.rotate_data_keys(NAME, &root(ROOT))),
+        ("purge", ROOT, |db| {
+            let deleted = index(db).delete(&["item 1"])?.version;
+            let receipt = index(db).purge(PurgeScope::Records, PurgeOptions::new())?;
+            assert_eq!((receipt.version, receipt.up_to), (deleted, Some(deleted.sequence)));
+            Ok(receipt.version)
+        }),
+    ];
+    let story = Story::new();
+    let (path, copy) = (story.path(), story.copy());
+    for (name, key, call) in calls {
+        fs::remove_dir_all(&path).unwrap();
+        copy_directory(&copy, &path);
+        let db = Database::open(&path, small()).unwrap();
+        let seen = call(&db).unwrap();
+        let now = db.load_index(NAME, root(key).at_least(seen)).unwrap();
+        assert_eq!(now.describe().unwrap().version, seen, "{name}");
+        drop((now, db));
+        fs::remove_dir_all(&path).unwrap();
+        copy_directory(&copy, &path);
+        assert_eq!(story.told(root(ROOT), story.early), Ok(30), "{name}");
+        assert_eq!(story.told(root(ROOT), seen), Err(Error::Stale), "{name}");
     }
 }

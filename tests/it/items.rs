@@ -424,9 +424,9 @@ fn the_etag_changes_exactly_when_items_do() {
     assert_eq!(granted.version.sequence, before.version.sequence + 1);
     assert_eq!(granted.version.table, before.version.table + 1);
     assert_eq!(index.with_key(&user(1, 1)).describe().unwrap().etag, before.etag);
-    assert!(index.revoke(user_id(1)).unwrap());
+    assert!(*index.revoke(user_id(1)).unwrap());
     assert_eq!(state(&index).etag, before.etag);
-    assert!(!index.revoke(user_id(1)).unwrap());
+    assert!(!*index.revoke(user_id(1)).unwrap());
     assert_eq!(state(&index).version.sequence, before.version.sequence + 2);
     index.upsert(&[Item::new("a", [1.0])]).unwrap();
     changed(&index);

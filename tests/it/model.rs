@@ -296,7 +296,7 @@ impl World {
                 self.commits += 1;
             }
             Step::Revoke(user) => {
-                let had = self.index().revoke(user_id(*user)).unwrap();
+                let had = self.index().revoke(user_id(*user)).unwrap().value;
                 assert_eq!(had, self.users.remove(user).is_some());
                 self.commits += u64::from(had);
             }

@@ -253,11 +253,11 @@ impl World {
         other.grant(user_id(9), &user_key(9), Permissions::READ_WRITE).unwrap();
 
         let before = key().and_then(|key| db.load_index(NAME, key).ok());
-        assert!(root.revoke(user_id(4)).unwrap());
+        assert!(*root.revoke(user_id(4)).unwrap());
         grant(5, 5, Permissions::READ);
         grant(6, 66, Permissions::READ_WRITE);
         grant(10, 10, Permissions::READ_WRITE);
-        assert!(root.revoke(user_id(11)).unwrap());
+        assert!(*root.revoke(user_id(11)).unwrap());
         grant(11, 11, Permissions::WRITE);
         Self { db, early, before, root }
     }
@@ -330,7 +330,7 @@ fn run(
         Operation::DeleteWhere => index.delete_where(&none, &DeleteOptions::new()).map(drop),
         Operation::Optimize => index.optimize(|_| ControlFlow::Continue(())).map(drop),
         Operation::Purge => index.purge(PurgeScope::Records, PurgeOptions::new()).map(drop),
-        Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ),
+        Operation::Grant => index.grant(user_id(50), &user_key(50), Permissions::READ).map(drop),
         Operation::Revoke => index.revoke(user_id(1)).map(drop),
         Operation::Users => index.users().map(drop),
         Operation::LoadIndex => match own {
@@ -347,11 +347,11 @@ fn run(
             None => return Ok(Expected::NoSuchCall),
         },
         Operation::RotateIndexKey => match own {
-            Some(own) => db.rotate_index_key(NAME, &own, &index_key(70)),
+            Some(own) => db.rotate_index_key(NAME, &own, &index_key(70)).map(drop),
             None => return Ok(Expected::NoSuchCall),
         },
         Operation::RotateDataKeys => match own {
-            Some(own) => db.rotate_data_keys(NAME, &own),
+            Some(own) => db.rotate_data_keys(NAME, &own).map(drop),
             None => return Ok(Expected::NoSuchCall),
         },
         Operation::Reencrypt => {
@@ -477,6 +477,6 @@ fn a_grant_names_the_rights_that_describe_reports() {
     }
     // Nobody to revoke is no error, and no commit.
     let before = world.state();
-    assert!(!world.root.revoke(user_id(99)).unwrap());
+    assert!(!*world.root.revoke(user_id(99)).unwrap());
     assert_eq!(world.state(), before);
 }

@@ -85,7 +85,7 @@ impl World {
     }
 
     fn purge(&self, scope: PurgeScope) -> PurgeReceipt {
-        let receipt = self.index().purge(scope, LONG).unwrap();
+        let receipt = self.index().purge(scope, LONG).unwrap().value;
         assert_eq!(receipt.scope, scope);
         assert_eq!(receipt.payload_remains, scope == PurgeScope::Records);
         receipt
@@ -265,7 +265,7 @@ fn run(operation: Operation, scene: Scene) {
             thread::sleep(Duration::from_millis(20));
             assert!(!purging.is_finished());
             visit.end();
-            purging.join().unwrap()
+            purging.join().unwrap().value
         }
         (visit, _) => {
             visit.into_iter().for_each(Visit::end);

@@ -143,7 +143,7 @@ const WRITES: [(&str, Write); 9] = [
     ("bulk_upsert", |index| index.bulk_upsert([item(52)], |_| ControlFlow::Continue(())).map(drop)),
     ("optimize", |index| index.optimize(|_| ControlFlow::Continue(())).map(drop)),
     ("purge", |index| index.purge(PurgeScope::Records, PurgeOptions::new()).map(drop)),
-    ("grant", |index| index.grant(user_id(2), &user_key(2), Permissions::READ)),
+    ("grant", |index| index.grant(user_id(2), &user_key(2), Permissions::READ).map(drop)),
     ("revoke", |index| index.revoke(user_id(1)).map(drop)),
 ];
 

@@ -131,7 +131,7 @@ fn a_change_of_the_data_keys_that_is_killed_is_gone_on_with() {
         for _ in 0..TURNS {
             // Four are in use if earlier processes did not come to the end.
             match db.rotate_data_keys(NAME, &root(ROOT)) {
-                Ok(()) => say("rotated"),
+                Ok(_) => say("rotated"),
                 Err(error) => assert_eq!(error.code(), "invalid_argument"),
             }
             let report = index.reencrypt(ReencryptOptions::new(), |progress| {

@@ -48,16 +48,16 @@ fn history(path: &Path, change: Change, kinds: &[u8]) {
 
 const CHANGES: [(&str, Change); 5] = [
     ("revoked", |index| index.revoke(user_id(1)).map(drop)),
-    ("granted less", |index| index.grant(user_id(1), &user_key(1), Permissions::READ)),
+    ("granted less", |index| index.grant(user_id(1), &user_key(1), Permissions::READ).map(drop)),
     ("granted the same anew", |index| {
-        index.grant(user_id(1), &user_key(1), Permissions::READ_WRITE)
+        index.grant(user_id(1), &user_key(1), Permissions::READ_WRITE).map(drop)
     }),
     ("granted under a new key", |index| {
-        index.grant(user_id(1), &user_key(2), Permissions::READ_WRITE)
+        index.grant(user_id(1), &user_key(2), Permissions::READ_WRITE).map(drop)
     }),
     ("granted to another", |index| {
         index.revoke(user_id(1))?;
-        index.grant(user_id(2), &user_key(2), Permissions::READ_WRITE)
+        index.grant(user_id(2), &user_key(2), Permissions::READ_WRITE).map(drop)
     }),
 ];
 

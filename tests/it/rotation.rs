@@ -69,10 +69,10 @@ fn the_new_key_opens_what_the_old_one_did_and_users_notice_nothing() {
     let stranger = db.load_index(NAME, root(99)).unwrap_err();
     for refusal in [
         index.describe().map(drop),
-        index.grant(user_id(5), &user_key(5), Permissions::READ),
+        index.grant(user_id(5), &user_key(5), Permissions::READ).map(drop),
         db.load_index(NAME, root(ROOT)).map(drop),
         db.load_index(NAME, user(4, 4)).map(drop),
-        db.rotate_index_key(NAME, &root(ROOT), &index_key(72)),
+        db.rotate_index_key(NAME, &root(ROOT), &index_key(72)).map(drop),
         db.delete_index(NAME, &root(ROOT)),
     ] {
         assert_eq!(refusal, Err(stranger.clone()), "as for any other wrong key");

@@ -287,7 +287,7 @@ fn administer(index: &Index<'_>, answers: &mut Answers) {
         }),
     ));
     let granted = index.grant(user_id(9), &user_key(9), Permissions::READ);
-    answers.push(("write: grant", granted.map(|()| String::new())));
+    answers.push(("write: grant", granted.map(|_| String::new())));
     let revoked = index.revoke(user_id(2));
     answers.push(("write: revoke", revoked.map(|done| done.to_string())));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use sealvec::{Checkpoint, PurgeOptions, PurgeScope};
+use sealvec::{Answer, Checkpoint, PurgeOptions, PurgeScope};
 
 use crate::args::Acting;
 use crate::failure::Result;
@@ -33,8 +33,7 @@ pub(crate) fn run(caller: &Caller, args: &Purge) -> Result<()> {
     let Writing { db, index } = caller.writing(&args.name)?;
     let scope = if args.payload { PurgeScope::Payload } else { PurgeScope::Records };
     let options = PurgeOptions::new().deadline(Duration::from_secs(args.deadline));
-    let receipt = index.purge(scope, options)?;
-    let token = index.describe()?.version;
+    let Answer { value: receipt, version: token, .. } = index.purge(scope, options)?;
     db.close()?;
     let up_to = receipt.up_to.map_or_else(|| "null".to_owned(), |sequence| sequence.to_string());
     let took = receipt.took.as_millis();

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
-use sealvec::{Database, KeyContext, ReencryptOptions};
+use sealvec::{Database, ReencryptOptions};
 
 use crate::args::{Reencrypt, RotateDataKeys, RotateIndexKey};
 use crate::failure::{Failure, Result};
@@ -20,8 +20,7 @@ pub(crate) fn index_key(caller: &Caller, args: &RotateIndexKey) -> Result<()> {
     let (directory, old) = (caller.directory()?, caller.key()?);
     let new = keys::index_key(&args.new_key_file)?;
     let db = Database::open(directory, caller.options().create(false))?;
-    db.rotate_index_key(&args.name, &old, &new)?;
-    let version = db.load_index(&args.name, KeyContext::root(new))?.describe()?.version;
+    let version = db.rotate_index_key(&args.name, &old, &new)?;
     db.close()?;
     answer(args.output, "the index has its new key", &version.to_string())
 }
@@ -30,8 +29,7 @@ pub(crate) fn data_keys(caller: &Caller, args: &RotateDataKeys) -> Result<()> {
     not_a_user(caller, "rotate-data-keys")?;
     let (directory, root) = (caller.directory()?, caller.key()?);
     let db = Database::open(directory, caller.options().create(false))?;
-    db.rotate_data_keys(&args.name, &root)?;
-    let version = db.load_index(&args.name, root)?.describe()?.version;
+    let version = db.rotate_data_keys(&args.name, &root)?;
     db.close()?;
     let done = "new data is under a new data key; reencrypt does the rest";
     answer(args.output, done, &version.to_string())

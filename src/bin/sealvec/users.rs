@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sealvec::{UserId, VersionToken};
+use sealvec::{Answer, UserId, VersionToken};
 
 use crate::args::{Grant, Revoke, UserList, Users};
 use crate::failure::Result;
@@ -21,8 +21,7 @@ pub(crate) fn run(caller: &Caller, command: &Users) -> Result<()> {
 fn grant(caller: &Caller, args: &Grant) -> Result<()> {
     let user_key = keys::user_key(&args.user_key_file)?;
     let Writing { db, index } = caller.writing(&args.name)?;
-    index.grant(args.user_id, &user_key, args.permissions)?;
-    let token = index.describe()?.version;
+    let token = index.grant(args.user_id, &user_key, args.permissions)?;
     db.close()?;
     let permissions = args.permissions.to_string();
     print_line(&match args.output {
@@ -33,8 +32,7 @@ fn grant(caller: &Caller, args: &Grant) -> Result<()> {
 
 fn revoke(caller: &Caller, args: &Revoke) -> Result<()> {
     let Writing { db, index } = caller.writing(&args.name)?;
-    let revoked = index.revoke(args.user_id)?;
-    let token = index.describe()?.version;
+    let Answer { value: revoked, version: token, .. } = index.revoke(args.user_id)?;
     db.close()?;
     print_line(&match (args.output, revoked) {
         (Format::Json, _) => with_token(object(args.user_id).field("revoked", revoked), token),

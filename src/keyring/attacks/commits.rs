@@ -262,7 +262,7 @@ fn after_losing_the_right(by: impl Fn(&Index<'_>)) {
 
 #[test]
 fn a_revoked_writer_signs_in_vain() {
-    after_losing_the_right(|root| assert!(root.revoke(Writer.id()).unwrap()));
+    after_losing_the_right(|root| assert!(*root.revoke(Writer.id()).unwrap()));
 }
 
 #[test]

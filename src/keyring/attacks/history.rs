@@ -146,7 +146,7 @@ fn a_commit_changed_by_a_reader_ends_the_history() {
 fn a_writer_cannot_build_on_a_forgery() {
     let world = World::new();
     let revoked = world.session(Other);
-    world.as_root(|root| assert!(root.revoke(Other.id()).unwrap()));
+    world.as_root(|root| assert!(*root.revoke(Other.id()).unwrap()));
     world.as_root(|root| root.upsert(&[Item::new("a", [1.0, 0.0])]).map(drop).unwrap());
     let (writer, reader) = (world.session(Writer), world.session(Reader));
     let own = writer.writer.as_ref().unwrap();

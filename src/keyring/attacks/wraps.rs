@@ -268,7 +268,7 @@ fn the_four_wrong_keys_are_one_error_and_reach_no_item() {
                 index.upsert(&[]).map(drop),
                 index.delete(&["a"]).map(drop),
                 index.delete(&["never there"]).map(drop),
-                index.grant(Other.id(), &key, Permissions::READ),
+                index.grant(Other.id(), &key, Permissions::READ).map(drop),
                 index.revoke(Other.id()).map(drop),
                 index.users().map(drop),
                 db.delete_index(NAME, caller),

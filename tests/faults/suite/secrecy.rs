@@ -45,7 +45,7 @@ fn calls(db: &Database, errors: &mut Vec<Error>) {
         (UserId::from_bytes(USER).unwrap(), UserKey::from_bytes(USER_KEY).unwrap());
     note(index.upsert(&[item(1), item(2), item(3)]).map(drop));
     note(index.update("CANARY-1", Update::new().contents("CANARY")).map(drop));
-    note(index.grant(user, &user_key, Permissions::READ));
+    note(index.grant(user, &user_key, Permissions::READ).map(drop));
     note(index.get(&["CANARY-1"], Include::ALL).map(drop));
     note(index.query(&[1.0]).include(Include::ALL).run().map(drop));
     note(index.delete(&["CANARY-2"]).map(drop));

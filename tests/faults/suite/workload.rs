@@ -173,7 +173,8 @@ impl Rotation {
         match self {
             Self::IndexKey => {
                 let key = (index.key + 1) % KEYS;
-                concluded(db.rotate_index_key(NAME, &root(index.key), &root_key(key)), ())?;
+                let rotated = db.rotate_index_key(NAME, &root(index.key), &root_key(key));
+                concluded(rotated.map(drop), ())?;
                 *index = Open { index: db.load_index(NAME, root(key))?, key };
             }
             Self::DataKeys => {
@@ -339,9 +340,11 @@ impl Call {
             Self::Grant(number, writes) => {
                 let (id, key) = user(*number);
                 let rights = if *writes { Permissions::READ_WRITE } else { Permissions::READ };
-                index.grant(id, &key, rights).map(|()| true)
+                index.grant(id, &key, rights).map(|_| true)
             }
-            Self::Revoke(number) => concluded(index.revoke(user(*number).0), true),
+            Self::Revoke(number) => {
+                concluded(index.revoke(user(*number).0).map(|done| done.value), true)
+            }
             Self::Rotate(rotation) => rotation.make(db, index).map(|()| true),
             Self::Flush => db.flush().map(|()| true),
             Self::Checkpoint => {

@@ -57,7 +57,7 @@ const STEPS: [Step; 18] = [
     ("grant", false, |world| {
         world.index().grant(user_id(1), &user_key(1), Permissions::READ_WRITE).unwrap();
     }),
-    ("revoke", false, |world| assert!(world.index().revoke(user_id(1)).unwrap())),
+    ("revoke", false, |world| assert!(*world.index().revoke(user_id(1)).unwrap())),
     ("optimize", false, |world| {
         world.index().optimize(|_| ControlFlow::Continue(())).unwrap();
     }),

@@ -66,7 +66,7 @@ fn own(db: &Database, clock: &AtomicU64, seed: u64) -> Owned {
                 owned.times.push((begin, tick(), true));
             }
             2 => {
-                if index.revoke(user_id(COMES)).unwrap() {
+                if *index.revoke(user_id(COMES)).unwrap() {
                     owned.rights.push(Some(false));
                     owned.times.push((begin, tick(), false));
                 }

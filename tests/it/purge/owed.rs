@@ -194,7 +194,7 @@ fn receipts_name_the_checkpoints_that_are_there() {
     let at = |name: &str| world.directory.path().join(name);
     let purge = || {
         let receipt = world.index().purge(PurgeScope::Records, LONG).unwrap();
-        receipt.checkpoints.into_iter().map(|copy| copy.path).collect::<Vec<_>>()
+        receipt.value.checkpoints.into_iter().map(|copy| copy.path).collect::<Vec<_>>()
     };
     assert!(purge().is_empty());
     world.db.checkpoint(at("one")).unwrap();
@@ -214,6 +214,6 @@ fn receipts_name_the_checkpoints_that_are_there() {
     let receipt = receipt.purge(PurgeScope::Records, LONG).unwrap();
     assert!(receipt.checkpoints.is_empty(), "{receipt:?}");
     assert_eq!(purge(), [at("two"), at("three")]);
-    let times = world.index().purge(PurgeScope::Records, LONG).unwrap().checkpoints;
+    let times = world.index().purge(PurgeScope::Records, LONG).unwrap().value.checkpoints;
     assert!(times[0].time > 0 && times[0].time <= times[1].time);
 }
