@@ -98,7 +98,10 @@ pub(super) fn parse<B: AsRef<[u8]>>(key: &Session, id: NodeId, bytes: B) -> Resu
 pub(super) fn open_whole(key: &Session, id: NodeId, bytes: &[u8]) -> Result<Node> {
     let sealed = parse(key, id, bytes)?;
     let cipher = sealed.cipher(&key.epochs)?;
-    let (mut codes, mut rows) = (Vec::new(), Vec::new());
+    // What is opened is shorter than what is stored, so the vectors need not grow.
+    let length = sealed.row_bytes().min(bytes.len());
+    let mut codes = Vec::with_capacity(bytes.len() - length);
+    let mut rows = Vec::with_capacity(length);
     sealed.open_codes(&cipher, &mut codes)?;
     for part in 0..sealed.row_parts() {
         sealed.open_rows(&cipher, part, &mut rows)?;

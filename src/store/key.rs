@@ -282,7 +282,8 @@ pub(crate) fn number_id(number: u64) -> [u8; 16] {
 }
 
 fn key(index: IndexId, kind: Kind, parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(40);
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut out = Vec::with_capacity(index.0.len() + 1 + length);
     out.extend_from_slice(&index.0);
     out.push(kind as u8);
     for part in parts {

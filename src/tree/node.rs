@@ -277,7 +277,11 @@ impl Node {
             Self::Branch(branch) => (branch.level, 8, branch.tag, branch.children.len(), 0),
         };
         let span = self.span();
-        let mut out = Writer::with_capacity(HEADER + centroid.codes.len() * (count + 1));
+        let entry = match self {
+            Self::Leaf(leaf) => leaf.code_bytes() + 16,
+            Self::Branch(_) => centroid.codes.len() + 20,
+        };
+        let mut out = Writer::with_capacity(HEADER + centroid.codes.len() + entry * count);
         out.u8(level).u8(u8::try_from(width).ok()?).u64(self.parent().0).bytes(&tag);
         out.bytes(&span.to_le_bytes());
         out.u16(u16::try_from(centroid.codes.len()).ok()?).u32(u32::try_from(count).ok()?);

@@ -247,7 +247,8 @@ impl<B: AsRef<[u8]>> SealedNode<B> {
         self.row_bytes().div_ceil(ROWS_PART)
     }
 
-    fn row_bytes(&self) -> usize {
+    /// The bytes of the rows.
+    pub(crate) fn row_bytes(&self) -> usize {
         let appended: usize = self.deltas.iter().map(|delta| widen(delta.rows)).sum();
         widen(self.lengths.rows).saturating_add(appended)
     }
