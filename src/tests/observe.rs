@@ -246,6 +246,30 @@ fn a_span_counts_what_went_in_and_came_out() {
 }
 
 #[test]
+fn what_changes_rights_or_keys_tells_its_commit() {
+    let (db, index) = database();
+    let user_key = UserKey::from_bytes(&[6; 32]).unwrap();
+    let (user, key) = (UserId([6; 16]), IndexKey::from_bytes(&NEW_KEY).unwrap());
+    type Administer<'a> = &'a dyn Fn() -> VersionToken;
+    let calls: [(&str, Administer<'_>); 5] = [
+        ("sealvec.grant", &|| index.grant(user, &user_key, Permissions::READ).unwrap()),
+        ("sealvec.revoke", &|| index.revoke(user).unwrap().version),
+        ("sealvec.purge", &|| {
+            index.purge(PurgeScope::Records, PurgeOptions::new()).unwrap().version
+        }),
+        ("sealvec.rotate_data_keys", &|| db.rotate_data_keys("canary-index", &root()).unwrap()),
+        ("sealvec.rotate_index_key", &|| {
+            db.rotate_index_key("canary-index", &root(), &key).unwrap()
+        }),
+    ];
+    for (name, call) in calls {
+        let (version, spans) = caught(call);
+        let own = spans.iter().find(|span| span.name == name).expect(name);
+        assert_eq!(own.field("sequence"), Some(&*version.sequence.to_string()), "{name}");
+    }
+}
+
+#[test]
 fn a_refused_call_has_its_code_and_no_counts_of_what_was_done() {
     let (_db, index) = database();
     let stranger = KeyContext::root(IndexKey::from_bytes(&[3; 32]).unwrap());
