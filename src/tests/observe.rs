@@ -247,10 +247,10 @@ fn a_span_counts_what_went_in_and_came_out() {
 
 #[test]
 fn what_changes_rights_or_keys_tells_its_commit() {
+    type Administer<'a> = &'a dyn Fn() -> VersionToken;
     let (db, index) = database();
     let user_key = UserKey::from_bytes(&[6; 32]).unwrap();
     let (user, key) = (UserId([6; 16]), IndexKey::from_bytes(&NEW_KEY).unwrap());
-    type Administer<'a> = &'a dyn Fn() -> VersionToken;
     let calls: [(&str, Administer<'_>); 5] = [
         ("sealvec.grant", &|| index.grant(user, &user_key, Permissions::READ).unwrap()),
         ("sealvec.revoke", &|| index.revoke(user).unwrap().version),
