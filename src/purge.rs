@@ -155,6 +155,8 @@ impl Index<'_> {
     /// Rewrites the files of the database so that none of them holds what was deleted or overwritten
     /// in this index. Needs the write right. Reading and writing go on meanwhile.
     ///
+    /// The answer's version is that of the state the right was checked in, when the purge began.
+    ///
     /// [`PurgeScope::Records`] removes every item record, tree node and wrap that is not in use.
     /// That makes the deleted payload unreadable for good, index key or not, and costs the small
     /// records only. [`PurgeScope::Payload`] removes its ciphertext too.

@@ -187,9 +187,8 @@ impl Index<'_> {
             let unused = valid.iter().filter(|epoch| *epoch != current && !used.contains(epoch));
             let unused: Vec<u32> = unused.copied().collect();
             if !unused.is_empty() {
-                self.retire(&unused)?;
+                report.version = self.retire(&unused)?;
                 report.retired = report.retired.saturating_add(unused.len() as u64);
-                report.version = self.inspect(|_, root: &RootKey| Ok(self.reported(root)))?.version;
             }
             let left = self.inspect(|_, root: &RootKey| Ok(root.table.epochs.len()))?;
             if left == 1 {

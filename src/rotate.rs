@@ -39,10 +39,11 @@ impl Index<'_> {
     }
 
     /// Takes the data keys of these epochs out of use. Nothing may be sealed under them.
-    pub(crate) fn retire(&self, unused: &[u32]) -> Result<()> {
-        self.renew(Operation::RetireDataKeys, Renewal::Without(unused))?;
+    pub(crate) fn retire(&self, unused: &[u32]) -> Result<VersionToken> {
+        let version = self.renew(Operation::RetireDataKeys, Renewal::Without(unused))?;
         // Step 4.
-        purge::conclude(self.shared(), self.id(), Parts::ALL, "the old data keys are out of use")
+        purge::conclude(self.shared(), self.id(), Parts::ALL, "the old data keys are out of use")?;
+        Ok(version)
     }
 
     /// Steps 1 to 3.

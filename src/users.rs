@@ -133,7 +133,7 @@ impl Index<'_> {
     /// # Errors
     /// [`Error::PermissionDenied`] unless the caller holds the index key;
     /// [`Error::PurgeIncomplete`] if the user has no rights any more, but files still hold its
-    /// wraps; and those of every call.
+    /// wraps ([`describe`](Self::describe) has the version then); and those of every call.
     ///
     /// ```
     /// # use sealvec::{Database, IndexConfig, IndexKey, KeyContext, Metric, Permissions, UserId, UserKey};

@@ -8,7 +8,7 @@
 //!
 //! The 2 KiB state is stored as one record; every commit signs its 32-byte digest.
 //!
-//! Cost: about 0.6 us per element, and its value's hash.
+//! Cost: about 0.8 us for a record of 250 bytes.
 
 use std::sync::LazyLock;
 

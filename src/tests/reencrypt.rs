@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -320,4 +321,29 @@ fn four_data_keys_are_the_most() {
     assert_eq!(stored_epochs(&index), [4].into());
     assert_eq!(contents(&index).len(), 3);
     check(&index);
+}
+
+/// The clock is only asked whether it was slow enough, which a busy machine does not change.
+#[test]
+fn a_rate_bounds_what_is_sealed_in_a_second_and_in_a_commit() {
+    const RATE: u32 = 400;
+    let (db, index) = made(IndexConfig::new(Metric::Euclidean));
+    index.upsert(&(0..250).map(item).collect::<Vec<_>>()).unwrap();
+    db.rotate_data_keys("notes", &root()).unwrap();
+    let (start, mut seen) = (Instant::now(), vec![(0, Duration::ZERO)]);
+    let options = ReencryptOptions::new().rate(RATE);
+    let report = index.reencrypt(options, |progress| {
+        seen.push((progress.items, start.elapsed()));
+        ControlFlow::Continue(())
+    });
+    let report = report.unwrap();
+    assert_eq!((report.items, report.retired), (250, 1));
+    assert_eq!(report.version, index.describe().unwrap().version);
+    for pair in seen.windows(2) {
+        let ((before, _), (items, at)) = (pair[0], pair[1]);
+        assert!(items - before <= u64::from(RATE / 4), "{seen:?}");
+        // What was sealed before has had its time when the next commit is made.
+        assert!(at >= Duration::from_millis(before * 1000 / u64::from(RATE)), "{seen:?}");
+    }
+    assert!(seen.len() > 3);
 }

@@ -278,7 +278,9 @@ impl Node {
         };
         let span = self.span();
         let entry = match self {
+            // Add, rescale, error and row tag.
             Self::Leaf(leaf) => leaf.code_bytes() + 16,
+            // Id, scale, square and radius.
             Self::Branch(_) => centroid.codes.len() + 20,
         };
         let mut out = Writer::with_capacity(HEADER + centroid.codes.len() + entry * count);

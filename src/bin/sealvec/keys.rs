@@ -62,12 +62,12 @@ impl Source {
     }
 }
 
-/// The index key in a file: the caller's, or a new one.
+/// The key in a file: the caller's, or a new index key.
 pub(crate) fn index_key(path: &Path) -> Result<IndexKey> {
     Ok(IndexKey::from_file(path)?)
 }
 
-/// The key of a user in a file: the caller's, or that of who is being granted rights.
+/// The key in a file of a user who is being granted rights.
 pub(crate) fn user_key(path: &Path) -> Result<UserKey> {
     Ok(UserKey::from_file(path)?)
 }
