@@ -12,9 +12,9 @@ const SPREAD: f32 = 0.31;
 /// Trees with no more leaves than this are searched whole by default.
 const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
-const FIRST: usize = 32;
-/// The cosine, at a leaf's centroid, that few items exceed.
-const COSINE: f32 = 0.395;
+const FIRST: usize = 24;
+/// What a leaf is expected to hold, at least, of each item that is wanted, to be read.
+const LEAST: f32 = 0.005;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -46,8 +46,8 @@ pub(super) struct Probes {
 pub(super) struct Reach {
     /// Leaves that are read before it is asked.
     pub(super) first: usize,
-    /// The cosine that few items exceed.
-    pub(super) cosine: f32,
+    /// A leaf that is expected to hold fewer of the items that are wanted is not read.
+    pub(super) least: f32,
 }
 
 impl Depth {
@@ -60,8 +60,8 @@ impl Depth {
     )]
     pub(super) fn reach(&self, form: Form) -> Option<Reach> {
         let first = (FIRST as f32 * self.effort) as usize;
-        let cosine = COSINE * self.effort.powf(0.25);
-        (form == Form::Square && self.probes.is_none()).then_some(Reach { first, cosine })
+        let least = LEAST * self.top_k as f32 / (self.effort * self.effort);
+        (form == Form::Square && self.probes.is_none()).then_some(Reach { first, least })
     }
 
     #[expect(

@@ -8,19 +8,22 @@
 //!
 //! How many leaves is a matter of the query: those whose centroid is not much farther than the nearest
 //! one, between half and twice the number that the index's size calls for. With a filter, what is found decides too:
-//! see `is_far`. Under inner product a leaf is
+//! see [`walk`]. Under inner product a leaf is
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
 //! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors.
 
 mod rerank;
+mod walk;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::depth::{Depth, Probes, Reach};
+use super::depth::{Depth, Probes};
 use rerank::{by_estimate, kept};
+use walk::Walk;
 
 use super::node::{ROW, Row};
 use super::view::{CentroidView, ChildrenView, EntriesView, NodeView, RowsView};
@@ -36,8 +39,6 @@ use crate::vector::{Metric, Scorer, kernels};
 const BATCH: usize = 128;
 /// Rows in one sealed part.
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
-/// Nodes that are read together where what is found decides whether to go on.
-const STEP: usize = 8;
 /// The weight of the radius when leaves are ranked for an inner product.
 const ALPHA: f32 = 0.1;
 /// Rows of a leaf that are scored by themselves, if not more than one in so many of it pass.
@@ -147,6 +148,8 @@ struct Ranked {
     rank: f32,
     id: NodeId,
     radius: f32,
+    /// Which of the branches of its level.
+    branch: u32,
 }
 
 /// How much an attempt has seen.
@@ -186,6 +189,8 @@ struct Scored<'s> {
     count: u64,
     /// Scratch, for one page at a time. `passing`: the rows that pass the sieve, if there is one.
     passing: Vec<u32>,
+    /// How far these are.
+    passed: Vec<f32>,
     codes: Vec<u8>,
     centroid: Vec<f32>,
     factors: [Vec<f32>; 3],
@@ -205,6 +210,27 @@ impl Scored<'_> {
         }
     }
 
+    /// How far the `count`-th item is, by the estimates of those found. An item may be there more than once.
+    fn last(&mut self, count: usize) -> Option<f32> {
+        let all = self.candidates.len();
+        let mut looked = count.saturating_mul(2);
+        loop {
+            let nearest = if looked < all {
+                self.candidates.select_nth_unstable_by(looked, by_estimate).0
+            } else {
+                &mut self.candidates[..]
+            };
+            nearest.sort_unstable_by(by_estimate);
+            let mut items = HashSet::with_capacity(count.min(nearest.len()));
+            let last =
+                nearest.iter().filter(|found| items.insert(found.tag)).nth(count.checked_sub(1)?);
+            if last.is_some() || looked >= all {
+                return last.map(|last| last.estimate);
+            }
+            looked = looked.saturating_mul(2);
+        }
+    }
+
     const fn take_count(&mut self) -> u64 {
         std::mem::replace(&mut self.count, 0)
     }
@@ -219,25 +245,25 @@ impl<'a> Search<'a> {
         let routed = Instant::now();
         work.routing += routed - start;
 
-        // Leaves in which nothing passes the sieve do not count: others are read in their place.
-        let (mut next, mut wanted) = (0, count);
-        while wanted > 0 && next < leaves.len() {
-            let rest = leaves.get(next..).unwrap_or_default();
-            if next > 0 && rest.first().is_some_and(|leaf| self.is_far(leaf, &mut scored)) {
-                wanted = 0;
+        let listed = leaves.len();
+        let reach = self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some());
+        let mut walk = Walk::new(leaves, count, reach.map(|reach| (reach, self.depth.share)));
+        loop {
+            let batch = walk.next(|| scored.last(self.depth.top_k));
+            if batch.is_empty() {
                 break;
             }
-            let batch: Vec<NodeId> =
-                rest.iter().take(self.batch(next).min(wanted)).map(|leaf| leaf.id).collect();
-            let mut ids = batch.iter().copied();
+            let ids: Vec<NodeId> = batch.iter().map(|leaf| leaf.id).collect();
+            let mut leaves = batch.iter();
             let before = scored.rows.len();
-            self.pages.pages(&batch, &mut |codes, rows| {
-                let id = ids.next().ok_or_else(damaged)?;
+            self.pages.pages(&ids, &mut |codes, rows| {
+                let read = leaves.next().ok_or_else(damaged)?;
                 // Only so many nodes are held on to.
-                let rows = if scored.rows.len() < BATCH { rows } else { self.pages.rows(id) };
+                let rows = if scored.rows.len() < BATCH { rows } else { self.pages.rows(read.id) };
                 match NodeView::decode(codes).ok_or_else(damaged)? {
                     NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
-                        wanted -= usize::from(self.score(&leaf, &centroid, rows, &mut scored)?);
+                        let passed = self.score(&leaf, &centroid, rows, &mut scored)?;
+                        walk.note(read, leaf.tags.len(), passed, &scored.passed);
                         Ok(())
                     }
                     _ => Err(damaged()),
@@ -247,16 +273,15 @@ impl<'a> Search<'a> {
             if scored.rows.len() - before < batch.len() {
                 return Err(damaged());
             }
-            next += batch.len();
         }
-        let seen = if all && next == leaves.len() {
+        let seen = if all && walk.read() == listed {
             Seen::Everything
-        } else if wanted == 0 {
+        } else if walk.is_enough() {
             Seen::Enough
         } else {
             Seen::Little
         };
-        work.nodes += next as u64;
+        work.nodes += walk.read() as u64;
         work.rows += scored.take_count();
         let done = Instant::now();
         work.scoring += done - routed;
@@ -266,37 +291,6 @@ impl<'a> Search<'a> {
         Ok((found, seen))
     }
 
-    /// How many leaves are read together, after so many.
-    fn batch(&self, read: usize) -> usize {
-        match self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some()) {
-            None => BATCH,
-            Some(Reach { first, .. }) if read == 0 => first.clamp(1, BATCH),
-            Some(_) => STEP,
-        }
-    }
-
-    /// Whether a leaf, and so each that is ranked after it, is too far away to hold one of the items
-    /// that are wanted, by the items found so far. Only asked of what passes a sieve: how far that
-    /// is from the query nobody knows before.
-    ///
-    /// A point of a leaf is its radius from the centroid. It is as near as the `top_k`-th so far if
-    /// the angle at the centroid, between it and the query, has at least the cosine that the law of
-    /// cosines gives; and the cosines in a leaf are near zero.
-    fn is_far(&self, leaf: &Ranked, scored: &mut Scored<'_>) -> bool {
-        let reach = self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some());
-        let (Some(Reach { cosine, .. }), Some(last)) = (reach, self.depth.top_k.checked_sub(1))
-        else {
-            return false;
-        };
-        if scored.candidates.len() <= last {
-            return false;
-        }
-        let nearest = &mut scored.candidates;
-        let (_, last, _) = nearest.select_nth_unstable_by(last, by_estimate);
-        let (square, radius) = (leaf.rank.max(0.0), leaf.radius);
-        square + radius * radius - last.estimate > cosine * 2.0 * square.sqrt() * radius
-    }
-
     /// The leaves to look at. A root that is a leaf is scored at once.
     fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<Route> {
         let (mut level, mut ranked, mut leaf) = (None, Vec::new(), false);
@@ -304,7 +298,7 @@ impl<'a> Search<'a> {
             let root = NodeView::decode(codes).ok_or_else(damaged)?;
             level = Some(root.level);
             match root.entries {
-                EntriesView::Children(children) => self.rank(&children, &mut ranked),
+                EntriesView::Children(children) => self.rank(&children, 0, &mut ranked),
                 EntriesView::Rows(view) => {
                     leaf = true;
                     self.score(&view, &root.centroid, rows, scored).map(drop)?;
@@ -339,7 +333,7 @@ impl<'a> Search<'a> {
             sort_first(&mut ranked, beam);
             let ids: Vec<NodeId> = ranked.iter().take(beam).map(|child| child.id).collect();
             ranked.clear();
-            let mut seen = 0;
+            let mut seen = 0u32;
             for batch in ids.chunks(BATCH) {
                 self.pages.pages(batch, &mut |codes, _rows| {
                     seen += 1;
@@ -347,14 +341,14 @@ impl<'a> Search<'a> {
                         NodeView { entries: EntriesView::Children(children), level: l, .. }
                             if l == level =>
                         {
-                            self.rank(&children, &mut ranked);
+                            self.rank(&children, seen, &mut ranked);
                             Ok(())
                         }
                         _ => Err(damaged()),
                     }
                 })?;
             }
-            if seen < ids.len() {
+            if usize::try_from(seen).map_or(true, |seen| seen < ids.len()) {
                 return Err(damaged());
             }
             work.nodes += ids.len() as u64;
@@ -362,7 +356,7 @@ impl<'a> Search<'a> {
     }
 
     /// Ranks the children of a branch.
-    fn rank(&self, children: &ChildrenView<'_>, out: &mut Vec<Ranked>) {
+    fn rank(&self, children: &ChildrenView<'_>, branch: u32, out: &mut Vec<Ranked>) {
         let mut ranks = Vec::new();
         let (scales, squares) = (children.scales(), children.squares());
         self.probe.to_rounded(children.codes, &scales, &squares, &mut ranks);
@@ -374,7 +368,7 @@ impl<'a> Search<'a> {
             |((rank, id), radius)| {
                 // An infinite radius says nothing.
                 let bonus = if reach > 0.0 { reach * radius } else { 0.0 };
-                Ranked { rank: rank - bonus, id, radius }
+                Ranked { rank: rank - bonus, id, radius, branch }
             },
         ));
     }
@@ -408,22 +402,23 @@ impl<'a> Search<'a> {
         (beam.ceil() as usize).max(fixed / 4).max(4)
     }
 
-    /// Estimates the distance of every row of a leaf. False if no row passes the sieve.
+    /// Estimates the distance of every row of a leaf that passes the sieve, and says how many do.
     fn score(
         &self,
         leaf: &RowsView<'_>,
         centroid: &CentroidView<'_>,
         rows: OpenRows<'a>,
         scored: &mut Scored<'a>,
-    ) -> Result<bool> {
+    ) -> Result<usize> {
         let page = u32::try_from(scored.rows.len()).map_err(|_| damaged())?;
         // The codes have served after this; the rows may still be wanted.
         scored.rows.push(rows);
+        scored.passed.clear();
         if let Some(sieve) = self.sieve {
             scored.passing.clear();
             (sieve.passing)(leaf.tags, &mut scored.passing);
             if scored.passing.is_empty() {
-                return Ok(false);
+                return Ok(0);
             }
         }
         centroid.expand_into(&mut scored.centroid);
@@ -459,20 +454,17 @@ impl<'a> Search<'a> {
             for (row, estimate) in (0u32..).zip(estimates) {
                 take(row, estimate);
             }
-        } else if few {
-            for (row, estimate) in scored.passing.iter().zip(estimates) {
-                take(*row, estimate);
-            }
         } else {
-            for row in &scored.passing {
-                let estimate = usize::try_from(*row).ok().and_then(|row| estimates.get(row));
-                if let Some(estimate) = estimate {
+            for (place, row) in scored.passing.iter().enumerate() {
+                let at = if few { Some(place) } else { usize::try_from(*row).ok() };
+                if let Some(estimate) = at.and_then(|at| estimates.get(at)) {
+                    scored.passed.push(estimate.distance);
                     take(*row, estimate);
                 }
             }
         }
         scored.prune(self.depth.cap());
-        Ok(true)
+        Ok(if self.sieve.is_none() { leaf.tags.len() } else { scored.passing.len() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Comparing the best candidates exactly.
 //!
-//! In the order of their estimates, full vectors are read in waves, until the next lower bound
-//! exceeds the distance of the last that is wanted, or at the cap.
+//! In the order of their estimates, full vectors are read in waves, until the next lower bound, or
+//! with a sieve every one, exceeds the distance of the last that is wanted, or at the cap.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -34,7 +34,11 @@ impl Search<'_> {
         while seen.len() < cap {
             let mut batch = Vec::with_capacity(wave.min(queue.len()));
             while batch.len() < wave && seen.len() < cap {
-                let Some(next) = queue.next_if(|next| next.lower <= limit) else { break };
+                let may = |next: &Candidate| next.lower <= limit;
+                // What passes a sieve is of leaves near and far, whose bounds are narrow and wide: one
+                // that is out says nothing of the next.
+                let next = if self.sieve.is_some() { queue.find(may) } else { queue.next_if(may) };
+                let Some(next) = next else { break };
                 let row = rows.read(next)?;
                 if seen.insert(row.pseudonym) {
                     batch.push(row);

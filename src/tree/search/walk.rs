@@ -1,0 +1,330 @@
+//! Which leaves are read, and when there are enough.
+//!
+//! Of everything, the nearest few: how many is known before. Of what passes a sieve nobody knows
+//! before how far it is from the query nor where there is most of it, so after the first leaves
+//! those follow that may be expected to hold most of the items that are still wanted, and when
+//! none is expected to hold much, that is enough:
+//!
+//! - A point of a leaf is the leaf's radius from its centroid, about. It is nearer than the
+//!   `top_k`-th found so far if the angle at the centroid, between it and the query, has at least
+//!   the cosine that the law of cosines gives.
+//! - In many dimensions these cosines are about normal. Mean and deviation are taken from what
+//!   passed the sieve so far.
+//! - How much of a leaf passes is as in the leaves of the same branch, for neighbours are alike,
+//!   and where few of these were read, as in the whole index.
+//!
+//! Cost: some ten nanoseconds for each leaf that is still worth something, after every few leaves.
+
+use super::{BATCH, Ranked};
+use crate::tree::depth::Reach;
+
+/// Nodes that are read together where what is found decides whether to go on.
+const STEP: usize = 8;
+/// Rows of a branch that weigh as much as what is known of the whole index.
+const PRIOR: f32 = 100.0;
+
+/// The leaves of a search, and which of them are next.
+pub(super) struct Walk {
+    /// Not read yet; nearest first.
+    left: Vec<Ranked>,
+    read: usize,
+    /// Leaves still to be read, of those in which something passes.
+    wanted: usize,
+    /// None is expected to hold anything of what is wanted.
+    stopped: bool,
+    /// With a sieve only.
+    guide: Option<Guide>,
+}
+
+/// What the leaves that were read say of others.
+struct Guide {
+    /// Leaves that are read before it is asked.
+    first: usize,
+    /// A leaf that is expected to hold less is not read.
+    least: f32,
+    /// The share of the index that passes.
+    share: f32,
+    /// By branch: rows, and how many of them passed.
+    branches: Vec<[f32; 2]>,
+    rows: f32,
+    cosines: Moments,
+}
+
+#[derive(Default)]
+struct Moments {
+    count: f32,
+    sum: f32,
+    squares: f32,
+}
+
+impl Walk {
+    /// `count` of the leaves are wanted. With a sieve, for what it is worth to read: `reach`, and
+    /// the share of the index that passes.
+    pub(super) fn new(leaves: Vec<Ranked>, count: usize, sieve: Option<(Reach, f32)>) -> Self {
+        let guide = sieve.map(|(reach, share)| Guide {
+            first: reach.first.clamp(1, BATCH),
+            least: reach.least,
+            share,
+            branches: Vec::new(),
+            rows: 0.0,
+            cosines: Moments::default(),
+        });
+        Self { left: leaves, read: 0, wanted: count, stopped: false, guide }
+    }
+
+    /// The leaves that are read together now; none if there are enough. `last` is how far the
+    /// `top_k`-th item is that was found.
+    pub(super) fn next(&mut self, last: impl FnOnce() -> Option<f32>) -> Vec<Ranked> {
+        let Some(guide) = &self.guide else {
+            let next = self.left.len().min(BATCH).min(self.wanted);
+            return self.take(next);
+        };
+        if self.read == 0 {
+            return self.take(guide.first.min(self.left.len()));
+        }
+        let step = STEP.min(self.left.len());
+        let Some(last) = last() else { return self.take(step) };
+        let read = count(self.read);
+        let mut worth: Vec<(f32, Ranked)> =
+            self.left.iter().map(|leaf| (guide.expected(leaf, last, read), *leaf)).collect();
+        if worth.iter().all(|(expected, _)| *expected < guide.least) {
+            self.stopped = true;
+            return Vec::new();
+        }
+        // What is expected changes, but not so much that all need be asked again.
+        worth.retain(|(expected, _)| *expected >= guide.least / 4.0);
+        let order = |a: &(f32, Ranked), b: &(f32, Ranked)| {
+            b.0.total_cmp(&a.0).then_with(|| a.1.rank.total_cmp(&b.1.rank))
+        };
+        if step < worth.len() {
+            worth.select_nth_unstable_by(step, order);
+        }
+        let half = guide.least / 2.0;
+        let mut next = Vec::with_capacity(step);
+        self.left.clear();
+        for (place, (expected, leaf)) in worth.into_iter().enumerate() {
+            if place < step && expected >= half {
+                next.push(leaf);
+            } else {
+                self.left.push(leaf);
+            }
+        }
+        self.read += next.len();
+        next
+    }
+
+    fn take(&mut self, count: usize) -> Vec<Ranked> {
+        self.read += count;
+        self.left.drain(..count).collect()
+    }
+
+    /// A leaf was read: of its rows, those that pass have these distances.
+    pub(super) fn note(&mut self, leaf: &Ranked, rows: usize, passed: usize, distances: &[f32]) {
+        // Leaves in which nothing passes the sieve do not count: others are read in their place.
+        self.wanted = self.wanted.saturating_sub(usize::from(passed > 0));
+        let Some(guide) = &mut self.guide else { return };
+        guide.rows += count(rows);
+        if let Some([of, passing]) = guide.branch(leaf.branch) {
+            *of += count(rows);
+            *passing += count(passed);
+        }
+        for distance in distances {
+            guide.cosines.add(leaf.cosine(*distance));
+        }
+    }
+
+    /// How many leaves were read.
+    pub(super) const fn read(&self) -> usize {
+        self.read
+    }
+
+    pub(super) const fn is_enough(&self) -> bool {
+        self.wanted == 0 || self.stopped
+    }
+}
+
+impl Ranked {
+    /// The cosine at the centroid, between the query and a point of the leaf at this distance of it.
+    fn cosine(&self, distance: f32) -> f32 {
+        let (square, radius) = (self.rank.max(0.0), self.radius);
+        (square + radius * radius - distance) / (2.0 * square.sqrt() * radius)
+    }
+}
+
+impl Guide {
+    /// How many items nearer than `last` a leaf may be expected to hold, after so many were read.
+    fn expected(&self, leaf: &Ranked, last: f32, read: f32) -> f32 {
+        let known = usize::try_from(leaf.branch).ok().and_then(|at| self.branches.get(at));
+        let [rows, passed] = known.copied().unwrap_or_default();
+        let passing = (passed + PRIOR * self.share) / (rows + PRIOR) * (self.rows / read);
+        let standard = (leaf.cosine(last) - self.cosines.mean()) / self.cosines.deviation();
+        // Nothing is known of a leaf without a radius, or with an infinite one.
+        if standard.is_nan() { passing } else { passing * tail(standard) }
+    }
+
+    fn branch(&mut self, branch: u32) -> Option<&mut [f32; 2]> {
+        let at = usize::try_from(branch).ok()?;
+        if self.branches.len() <= at {
+            self.branches.resize(at + 1, [0.0; 2]);
+        }
+        self.branches.get_mut(at)
+    }
+}
+
+impl Moments {
+    fn add(&mut self, value: f32) {
+        if value.is_finite() {
+            self.count += 1.0;
+            self.sum += value;
+            self.squares += value * value;
+        }
+    }
+
+    fn mean(&self) -> f32 {
+        self.sum / self.count.max(1.0)
+    }
+
+    fn deviation(&self) -> f32 {
+        let mean = self.mean();
+        (self.squares / self.count.max(1.0) - mean * mean).max(1e-6).sqrt()
+    }
+}
+
+/// The share of a normal distribution above `x` deviations: Abramowitz and Stegun, *Handbook of
+/// Mathematical Functions*, 26.2.17, to 1e-7.
+fn tail(x: f32) -> f32 {
+    const B: [f32; 5] = [0.319_381_53, -0.356_563_78, 1.781_477_9, -1.821_256, 1.330_274_4];
+    let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
+    let polynomial = B.iter().rev().fold(0.0, |sum, b| (sum + b) * t);
+    let density = (-x * x / 2.0).exp() * std::f32::consts::FRAC_2_SQRT_PI / 8.0_f32.sqrt();
+    let above = density * polynomial;
+    if x < 0.0 { 1.0 - above } else { above }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+const fn count(number: usize) -> f32 {
+    number as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeId;
+
+    /// A leaf this far from the query, squared.
+    fn leaf(number: u64, branch: u32, rank: f32) -> Ranked {
+        Ranked { rank, id: NodeId(number), radius: 1.0, branch }
+    }
+
+    fn ids(leaves: &[Ranked]) -> Vec<u64> {
+        leaves.iter().map(|leaf| leaf.id.0).collect()
+    }
+
+    /// What passes has cosines of about 0.1 with a deviation of 0.1.
+    fn distances(leaf: &Ranked, count: usize) -> Vec<f32> {
+        let cosines = [0.0, 0.2].into_iter().cycle().take(count);
+        cosines.map(|cosine| leaf.rank + 1.0 - 2.0 * leaf.rank.sqrt() * cosine).collect()
+    }
+
+    fn guided(leaves: Vec<Ranked>, least: f32) -> Walk {
+        Walk::new(leaves, 1, Some((Reach { first: 4, least }, 0.1)))
+    }
+
+    #[test]
+    fn the_tail_is_that_of_the_normal_distribution() {
+        // Tables: Abramowitz and Stegun, 26.1.
+        for (x, above) in [(0.0, 0.5), (1.0, 0.158_655), (2.0, 0.022_750), (3.0, 0.001_350)] {
+            assert!((tail(x) - above).abs() < 1e-6 && (tail(-x) - (1.0 - above)).abs() < 1e-6);
+        }
+        assert!(tail(f32::INFINITY) < 1e-9 && tail(f32::NEG_INFINITY) > 1.0 - 1e-6);
+    }
+
+    #[test]
+    fn without_a_sieve_as_many_are_read_as_are_wanted() {
+        let leaves = (0..250u8).map(|n| leaf(n.into(), 0, n.into())).collect();
+        let mut walk = Walk::new(leaves, 200, None);
+        let never = || -> Option<f32> { panic!("nobody asks what was found") };
+        let mut read = 0;
+        loop {
+            let next = walk.next(never);
+            if next.is_empty() {
+                break;
+            }
+            for leaf in &next {
+                walk.note(leaf, 10, 10, &[]);
+            }
+            read += next.len();
+        }
+        assert!(read == 200 && walk.read() == 200 && walk.is_enough());
+    }
+
+    #[test]
+    fn leaves_of_a_branch_where_more_passes_come_first() {
+        // Two branches, as far; in the second of them most passes.
+        let leaves = (0..40u8).map(|n| leaf(n.into(), (n % 2).into(), 1.0)).collect();
+        let mut walk = guided(leaves, 1e-3);
+        let first = walk.next(|| None);
+        assert_eq!(ids(&first), [0, 1, 2, 3]);
+        for leaf in &first {
+            let passed = if leaf.branch == 1 { 50 } else { 2 };
+            walk.note(leaf, 100, passed, &distances(leaf, passed));
+        }
+        // As near as three deviations: of the many one may be.
+        let next = walk.next(|| Some(1.2));
+        assert!(next.len() == STEP && next.iter().all(|leaf| leaf.branch == 1), "{:?}", ids(&next));
+    }
+
+    #[test]
+    fn far_leaves_are_not_read_once_enough_is_near() {
+        let near = (0..8u8).map(|n| leaf(n.into(), 0, 1.0));
+        let far = (8..80u8).map(|n| leaf(n.into(), 0, 4.0));
+        let read = |last: f32| {
+            let mut walk = guided(near.clone().chain(far.clone()).collect(), 1e-3);
+            let mut read = Vec::new();
+            loop {
+                let next = walk.next(|| Some(last));
+                if next.is_empty() {
+                    assert!(walk.is_enough());
+                    return read;
+                }
+                for leaf in &next {
+                    walk.note(leaf, 100, 10, &distances(leaf, 10));
+                }
+                read.extend(ids(&next));
+            }
+        };
+        assert_eq!(read(1.3), (0..8).collect::<Vec<u64>>());
+        // The control: if what was found is far, so may be what is nearer.
+        assert_eq!(read(4.0).len(), 80);
+    }
+
+    #[test]
+    fn until_enough_is_found_the_nearest_are_next() {
+        let leaves =
+            (0..40u8).map(|n| leaf(n.into(), (n % 2).into(), 1.0 + f32::from(n))).collect();
+        let mut walk = guided(leaves, 1e-3);
+        let mut all = Vec::new();
+        while let next @ [_, ..] = &walk.next(|| None)[..] {
+            for leaf in next {
+                walk.note(leaf, 100, usize::from(leaf.branch == 1), &[]);
+            }
+            all.extend(ids(next));
+        }
+        assert_eq!(all, (0..40).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn radii_that_say_nothing_stop_nothing() {
+        for radius in [0.0, f32::INFINITY, f32::NAN] {
+            let leaves = (0..12u8).map(|n| Ranked { radius, ..leaf(n.into(), 0, 0.0) }).collect();
+            let mut walk = guided(leaves, 1e-3);
+            for read in [4, 8, 0] {
+                let next = walk.next(|| Some(0.0));
+                assert_eq!(next.len(), read, "{radius}");
+                for leaf in &next {
+                    walk.note(leaf, 100, 10, &[0.0; 10]);
+                }
+            }
+        }
+    }
+}
