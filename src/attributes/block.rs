@@ -20,14 +20,14 @@ pub(crate) const POSTING: u64 = 4096;
 /// Item numbers to a block of the directory.
 pub(crate) const DIRECTORY: u64 = 64;
 /// Item numbers to a block of a column.
-pub(crate) const COLUMN: u64 = 1024;
+pub(crate) const COLUMN: u64 = 2048;
 
 /// The version of posting blocks.
 pub(crate) const POSTING_FORMAT: u8 = 1;
 /// The version of directory blocks.
 pub(crate) const DIRECTORY_FORMAT: u8 = 1;
 /// The version of column blocks.
-pub(crate) const COLUMN_FORMAT: u8 = 2;
+pub(crate) const COLUMN_FORMAT: u8 = 3;
 
 /// Numbers that a posting block has room for, before it becomes a bitmap.
 const POSTING_SIZES: [usize; 3] = [4, 16, 64];
@@ -142,7 +142,7 @@ impl Block {
 
     /// The plaintext; `None` for a block with nothing in it, which is not stored.
     pub(crate) fn encode(&self, block: u64) -> Option<Vec<u8>> {
-        let mut out = Writer::with_capacity(2200);
+        let mut out = Writer::with_capacity(4400);
         out.u64(block);
         match self {
             Self::Posting(bits) => {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn column_of(items: usize) -> Block {
-        let mut spans = vec![None; 1024];
+        let mut spans = vec![None; count(COLUMN)];
         for (span, item) in spans.iter_mut().zip(0..items) {
             *span = Some(Span { least: -1.5, greatest: f64::from(u32::try_from(item).unwrap()) });
         }
@@ -319,9 +319,9 @@ mod tests {
 
     /// Items with one number each: multiples of a step.
     fn singles(items: usize, step: f64) -> Block {
-        let mut spans = vec![None; 1024];
+        let mut spans = vec![None; count(COLUMN)];
         for (span, item) in spans.iter_mut().zip(0..items) {
-            let number = f64::from(u32::try_from(item * 37 % 1024).unwrap()) * step - 3.0;
+            let number = f64::from(u32::try_from(item * 37 % count(COLUMN)).unwrap()) * step - 3.0;
             *span = Some(Span { least: number, greatest: number });
         }
         spans.rotate_right(items % 5);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     /// Fractions, and whole numbers in two, four and eight bytes.
-    const STEPS: [f64; 5] = [0.25, 1.0, 65.0, 4_194_000.0, 1e12];
+    const STEPS: [f64; 5] = [0.25, 1.0, 65.0, 2_000_000.0, 1e12];
 
     #[test]
     fn a_column_is_compared_as_its_spans_are() {
@@ -348,13 +348,13 @@ mod tests {
             "65469",
             "65469.5",
             "18446744073709551615",
-            "4290458997",
-            "4290458998",
+            "4093999997",
+            "4093999998",
             "-2.0",
         ];
         let mut blocks = vec![column_of(3), column_of(60), column_of(300)];
         for step in STEPS {
-            blocks.extend([64, 257, 1024].map(|items| singles(items, step)));
+            blocks.extend([64, 257, count(COLUMN)].map(|items| singles(items, step)));
         }
         for block in blocks {
             let plain = block.encode(5).unwrap();
@@ -381,12 +381,13 @@ mod tests {
     #[test]
     fn whole_numbers_close_together_are_narrow() {
         let length = |numbers: [f64; 2]| {
-            let mut spans = vec![Some(Span { least: numbers[0], greatest: numbers[0] }); 1024];
+            let mut spans =
+                vec![Some(Span { least: numbers[0], greatest: numbers[0] }); count(COLUMN)];
             spans[7] = Some(Span { least: numbers[1], greatest: numbers[1] });
             let block = Block::Column(spans);
             let plain = block.encode(1).unwrap();
             assert_eq!(Block::decode(Kind::Column, 1, &plain), Some(block));
-            (plain.len() - 148) / 1024
+            (plain.len() - 276) / count(COLUMN)
         };
         let most = 9_007_199_254_740_992.0;
         for (numbers, bytes) in [
@@ -418,7 +419,7 @@ mod tests {
             (Kind::Column, column_of(1)),
             (Kind::Column, column_of(256)),
             (Kind::Column, column_of(257)),
-            (Kind::Column, column_of(1024)),
+            (Kind::Column, column_of(count(COLUMN))),
             (Kind::Column, singles(600, 0.25)),
             (Kind::Column, singles(600, 1.0)),
             (Kind::Column, singles(600, 4e5)),
@@ -459,10 +460,10 @@ mod tests {
         let mut full = singles(300, 0.25).encode(0).unwrap();
         assert!(Block::decode(Kind::Column, 0, &full).is_some());
         full[10 + 100] |= 1;
-        full[148 + 800 * 8..][..8].fill(0xff);
+        full[276 + 800 * 8..][..8].fill(0xff);
         assert_eq!(Block::decode(Kind::Column, 0, &full), None);
         let narrow = singles(300, 1.0).encode(0).unwrap();
-        for (place, what) in [(138, "two"), (139, "width"), (148 + 800 * 2, "absent")] {
+        for (place, what) in [(266, "two"), (267, "width"), (276 + 800 * 2, "absent")] {
             let mut bad = narrow.clone();
             bad[place] ^= 1;
             assert_eq!(Block::decode(Kind::Column, 0, &bad), None, "{what}");
@@ -483,9 +484,9 @@ mod tests {
             sizes
         };
         assert_eq!(sizes((1..1365).map(posting_of).collect()), [18, 42, 138, 522]);
-        assert_eq!(sizes((1..=1024).map(column_of).collect()), [154, 1162, 4618, 16532]);
-        for (step, full) in STEPS.into_iter().zip([8340, 2196, 4244, 4244, 8340]) {
-            let blocks = (1..=1024).map(|items| singles(items, step)).collect();
+        assert_eq!(sizes((1..=count(COLUMN)).map(column_of).collect()), [154, 1162, 4618, 33044]);
+        for (step, full) in STEPS.into_iter().zip([16660, 4372, 8468, 8468, 16660]) {
+            let blocks = (1..=count(COLUMN)).map(|items| singles(items, step)).collect();
             assert_eq!(sizes(blocks), [154, 1162, 4618, full], "{step}");
         }
     }

@@ -62,6 +62,20 @@ impl Selected {
         self.numbers.contains(number) != self.inverted
     }
 
+    /// Appends the places of the numbers that may be selected. Each is written, and kept or written
+    /// over: which of them pass no processor guesses.
+    pub(crate) fn sift(&self, numbers: &[[u8; 4]], places: &mut Vec<u32>) {
+        let mut end = places.len();
+        places.resize(end + numbers.len(), 0);
+        for (place, number) in (0u32..).zip(numbers) {
+            if let Some(slot) = places.get_mut(end) {
+                *slot = place;
+            }
+            end += usize::from(self.contains(u32::from_be_bytes(*number).into()));
+        }
+        places.truncate(end);
+    }
+
     /// How many, of so many items.
     pub(crate) fn count(&self, items: u64) -> u64 {
         let listed = self.numbers.len();

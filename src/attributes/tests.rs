@@ -311,7 +311,7 @@ fn sizes_say_no_more_than_a_class() {
     for (kind, sizes) in [
         (Kind::Posting, &[71, 95, 191, 575][..]),
         (Kind::Directory, &[1085]),
-        (Kind::Column, &[207, 1215, 4671, 2249, 4297, 8393, 16585]),
+        (Kind::Column, &[207, 1215, 4671, 4425, 8521, 16713, 33097]),
     ] {
         let stored: BTreeSet<usize> =
             blocks(&engine, kind).iter().map(|(_, value)| value.len()).collect();

@@ -187,7 +187,7 @@ fn attributes() -> Seeds {
     places[0] = [1; 16];
     places[63] = [2; 16];
     let column = |items: usize, two: bool| {
-        let mut spans = vec![None; 1024];
+        let mut spans = vec![None; 2048];
         for (item, span) in (0u16..).zip(spans.iter_mut().take(items)) {
             let greatest = f64::from(item);
             *span = Some(Span { least: if two { -0.0 } else { greatest }, greatest });

@@ -45,9 +45,7 @@ impl Tree<'_> {
         let depth = settings.depth(items, passing);
         let sift = |tags: &[[u8; 4]], places: &mut Vec<u32>| {
             if let Some(selected) = selected {
-                let tags = (0u32..).zip(tags.iter().map(|tag| u32::from_be_bytes(*tag)));
-                let passing = tags.filter(|(_, tag)| selected.contains((*tag).into()));
-                places.extend(passing.map(|(place, _)| place));
+                selected.sift(tags, places);
             }
         };
         let sieve = selected.map(|_| Sieve { passing: &sift, items: passing });

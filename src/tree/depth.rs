@@ -14,7 +14,7 @@ const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
 const FIRST: usize = 24;
 /// What a leaf is expected to hold, at least, of each item that is wanted, to be read.
-const LEAST: f32 = 0.005;
+const LEAST: f32 = 0.004;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 

@@ -1,6 +1,6 @@
 //! Column blocks with room for all of their items.
 //!
-//! `present, 128 bytes of bits | two u8 | width u8 | base f64 | least * 1024 | (greatest * 1024)`
+//! `present, 256 bytes of bits | two u8 | width u8 | base f64 | least * 2048 | (greatest * 2048)`
 //!
 //! Whole numbers that are close together are stored as distances from the least of them, in 2 or 4
 //! bytes each: less is opened by a query. Others are floats of 8 bytes, and `base` is zero. The
@@ -12,7 +12,7 @@ use crate::codec::{Reader, Writer};
 use crate::filter::{Span, Than};
 
 /// Bytes of the bits that say which items are there.
-const PRESENT: usize = 128;
+const PRESENT: usize = count(COLUMN) / 8;
 /// Whole numbers up to here are exact as floats, and so are their differences.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 

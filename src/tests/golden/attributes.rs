@@ -25,7 +25,7 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
     lines.section(
         "Blocks, sealed for commit 258: of a posting, number 3 with the items 2 and 4095, and number 4\n\
          with the first 65; of the directory, number 5 with the item 70..7f as its second; of a column,\n\
-         number 6 with item 1 from -1.5 to 2.25, number 7 with -5, 8, 21 and so on in its first 945 items,\n\
+         number 6 with item 1 from -1.5 to 2.25, number 7 with -5, 8, 21 and so on in its first 1945 items,\n\
          and number 8 with -5 to 70000 in its first 257. Salts begin at\n\
          0d, 0e, 0f, 10, 11 and 12.",
     );
@@ -34,12 +34,12 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
         offsets.for_each(|offset| assert!(bits.insert(offset)));
         Block::Posting(bits)
     };
-    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 1024]);
+    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 2048]);
     items[1] = ramp(0x70);
     spans[1] = Some(Span { least: -1.5, greatest: 2.25 });
-    let narrow = (0..1024i32).map(|item| (item < 945).then(|| f64::from(item * 13 - 5)));
+    let narrow = (0..2048i32).map(|item| (item < 1945).then(|| f64::from(item * 13 - 5)));
     let narrow = narrow.map(|number| number.map(|number| Span { least: number, greatest: number }));
-    let two = (0..1024).map(|item| (item < 257).then_some(Span { least: -5.0, greatest: 7e4 }));
+    let two = (0..2048).map(|item| (item < 257).then_some(Span { least: -5.0, greatest: 7e4 }));
     let (narrow, two) = (Block::Column(narrow.collect()), Block::Column(two.collect()));
     let blocks = [
         ("posting", Kind::Posting, posting, 3, bits(&mut [2, 4095].into_iter())),
