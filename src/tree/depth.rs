@@ -13,8 +13,10 @@ const SPREAD: f32 = 0.31;
 const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
 const FIRST: usize = 24;
-/// What a leaf is expected to hold, at least, of each item that is wanted, to be read.
-const LEAST: f32 = 0.004;
+/// What a leaf is expected to hold, at least, of each item that is wanted, to be read, if everything
+/// passes; less by the root of the share that does. The tails of a leaf's cosines are lighter than
+/// those of a normal distribution, and the more of a leaf passes, the farther out it is looked at.
+const LEAST: f32 = 0.012;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -60,7 +62,7 @@ impl Depth {
     )]
     pub(super) fn reach(&self, form: Form) -> Option<Reach> {
         let first = (FIRST as f32 * self.effort) as usize;
-        let least = LEAST * self.top_k as f32 / (self.effort * self.effort);
+        let least = LEAST * self.share.sqrt() * self.top_k as f32 / (self.effort * self.effort);
         (form == Form::Square && self.probes.is_none()).then_some(Reach { first, least })
     }
 
@@ -106,7 +108,7 @@ impl Depth {
 
     /// How many more branches are read on each level, squared, in units of the default.
     pub(super) fn beam(&self) -> f32 {
-        if self.share < 1.0 { self.wider().powf(0.6) } else { self.effort }
+        if self.share < 1.0 { self.wider().powf(0.75) } else { self.effort }
     }
 
     /// About how many leaves are read where not all of the index may be found: the most, for what is
