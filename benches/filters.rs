@@ -3,7 +3,8 @@
 //! `cargo bench --bench filters` takes the 5,000 items of `data/`; with `-- VECTORS.npy ITEMS.jsonl
 //! QUERIES.npy` other vectors (f16, 384 components), items and queries. One thread, files in the
 //! page cache. Every ratio is to something measured in the same run. `SEALVEC_BENCH_ONLY` is a part of the names of the filters
-//! to run, and with `SEALVEC_BENCH_DETAIL` what queries read is printed.
+//! to run, `SEALVEC_BENCH_TOP` how many hits a query wants if not 10, and with `SEALVEC_BENCH_DETAIL` what queries read is
+//! printed.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -75,8 +76,13 @@ fn make(db: &Database, name: &str, config: IndexConfig) -> Index<'static> {
     db.load_index(name, KeyContext::root(key())).unwrap()
 }
 
+/// Hits that a query wants.
+fn top() -> usize {
+    std::env::var("SEALVEC_BENCH_TOP").map_or(10, |top| top.parse().unwrap())
+}
+
 fn ids(index: &Index<'_>, query: &[f32], filter: Option<&Filter>, exact: bool) -> Vec<String> {
-    let mut found = index.query(query).top_k(10);
+    let mut found = index.query(query).top_k(top());
     if let Some(filter) = filter {
         found = found.filter(filter.clone());
     }
@@ -99,7 +105,10 @@ fn speeds(index: &Index<'_>, queries: &[Vec<f32>], filter: &Filter) -> [Duration
 }
 
 fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
-    println!("| filter | matches | strategy | recall@10 | time a query | QPS to unfiltered |");
+    println!(
+        "| filter | matches | strategy | recall@{} | time a query | QPS to unfiltered |",
+        top()
+    );
     println!("|---|---|---|---|---|---|");
     let filters = [
         ("random .1 %", Filter::eq("random", 7)),
@@ -135,7 +144,7 @@ fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
             found += hits.iter().filter(|id| truth.contains(*id)).count();
             wanted += truth.len();
         }
-        let query = index.query(&queries[0]).filter(filter.clone());
+        let query = index.query(&queries[0]).top_k(top()).filter(filter.clone());
         let (_, stats) = query.run_with_stats().unwrap();
         println!(
             "| {name} | {:.2} % | {} | {:.3} | {:.0} us | {:.2} |",
@@ -148,7 +157,7 @@ fn searches(index: &Index<'_>, queries: &[Vec<f32>], total: usize) {
         if std::env::var_os("SEALVEC_BENCH_DETAIL").is_some() {
             let mean = |of: &dyn Fn(&QueryStats) -> u64| {
                 let all = queries.iter().map(|query| {
-                    let query = index.query(query).filter(filter.clone());
+                    let query = index.query(query).top_k(top()).filter(filter.clone());
                     of(&query.run_with_stats().unwrap().1)
                 });
                 all.sum::<u64>() / queries.len() as u64
@@ -264,9 +273,10 @@ fn main() {
         index
     });
     println!(
-        "\n{} items, {} queries, top 10, default effort, one thread\n",
+        "\n{} items, {} queries, top {}, default effort, one thread\n",
         items.len(),
-        queries.len()
+        queries.len(),
+        top()
     );
     let [all, declared, none] = &loaded;
     searches(all, &queries, items.len());

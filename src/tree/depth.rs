@@ -13,10 +13,10 @@ const SPREAD: f32 = 0.31;
 const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
 const FIRST: usize = 24;
-/// What a leaf is expected to hold, at least, of each item that is wanted, to be read, if everything
+/// What a leaf is expected to hold, at least, to be read, if ten items are wanted and everything
 /// passes; less by the root of the share that does. The tails of a leaf's cosines are lighter than
 /// those of a normal distribution, and the more of a leaf passes, the farther out it is looked at.
-const LEAST: f32 = 0.012;
+const LEAST: f32 = 0.12;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -62,7 +62,10 @@ impl Depth {
     )]
     pub(super) fn reach(&self, form: Form) -> Option<Reach> {
         let first = (FIRST as f32 * self.effort) as usize;
-        let least = LEAST * self.share.sqrt() * self.top_k as f32 / (self.effort * self.effort);
+        // The more are wanted, the more leaves they are spread over.
+        let wanted = self.top_k as f32 / 10.0;
+        let least = LEAST * self.share.sqrt() * wanted.min(wanted.powf(0.8));
+        let least = least / (self.effort * self.effort);
         (form == Form::Square && self.probes.is_none()).then_some(Reach { first, least })
     }
 

@@ -219,13 +219,13 @@ fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
     };
     let with = |version: u8| [b"sealvec", &[version][..], &[9; 32]].concat();
     // The one before, and the one that will be next.
-    for found in [4, 6] {
+    for found in [5, 7] {
         write(&with(found));
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {
             let error = open(&path, small()).unwrap_err();
             let expected =
-                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 5 };
+                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 6 };
             assert_eq!(error, expected);
             let words = format!("database has format version {found}");
             assert!(error.to_string().contains(&words), "{error}");

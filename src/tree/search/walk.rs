@@ -13,7 +13,8 @@
 //! - How much of a leaf passes is as in the leaves of the same branch, for neighbours are alike,
 //!   and where few of these were read, as in the whole index.
 //!
-//! Cost: some ten nanoseconds for each leaf that is still worth something, after every few leaves.
+//! Cost: a root and an exponential for each leaf that is still worth something, after every few
+//! leaves.
 
 use super::{BATCH, Ranked};
 use crate::tree::depth::Reach;
