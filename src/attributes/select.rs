@@ -322,3 +322,25 @@ pub(crate) fn resolve(
     };
     numbers.iter().map(|number| item(number).ok_or_else(damaged)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sifted_are_the_places_of_what_is_selected() {
+        let mut numbers = Numbers::default();
+        let listed = [0, 3, 4095, 4096, 9000, u64::from(u32::MAX)];
+        assert!(listed.iter().all(|number| numbers.insert(*number)));
+        let tags = [3, 1, 4096, 9001, 9000, u32::MAX, 0, 4097];
+        for (inverted, places) in [(false, [0, 2, 4, 5, 6].as_slice()), (true, &[1, 3, 7])] {
+            let set = Selected { inverted, ..Selected::new(numbers.clone()) };
+            // Onto what is there.
+            let mut found = vec![77];
+            set.sift(&tags.map(u32::to_be_bytes), &mut found);
+            assert_eq!(found, [&[77], places].concat());
+            set.sift(&[], &mut found);
+            assert_eq!(found.len(), places.len() + 1);
+        }
+    }
+}

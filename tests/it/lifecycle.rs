@@ -233,8 +233,8 @@ fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
         }
         assert_eq!(files(&path), before);
     }
-    let long = [&with(5)[..], &[0]].concat();
-    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x05", &with(5)[..39], &long] {
+    let long = [&with(6)[..], &[0]].concat();
+    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x06", &with(6)[..39], &long] {
         write(damaged);
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {
