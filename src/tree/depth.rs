@@ -114,8 +114,8 @@ impl Depth {
         if self.share < 1.0 { self.wider().powf(0.75) } else { self.effort }
     }
 
-    /// About how many leaves are read where not all of the index may be found: the most, for what is
-    /// looked for is rarely where there is most of it.
+    /// About how many leaves are read where not all of the index may be found, before anything is
+    /// known of what passes: a guess, by which a query chooses its way. The walk itself goes on.
     pub(crate) fn expected(&self, form: Form) -> usize {
         let leaves = usize::try_from(self.items / LEAF).unwrap_or(usize::MAX);
         self.probes(form).most.min(leaves.max(1))
