@@ -137,3 +137,32 @@ impl Depth {
         self.top_k.saturating_add(self.top_k / 4).max(wanted as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn least(top_k: usize, effort: f32, share: f32) -> f32 {
+        let depth = Depth { top_k, effort, probes: None, items: 40_000, share };
+        depth.reach(Form::Square).unwrap().least
+    }
+
+    #[test]
+    fn a_leaf_must_be_worth_more_where_more_passes_or_is_wanted_and_less_with_effort() {
+        let near = |a: f32, b: f32| assert!((a / b - 1.0).abs() < 1e-3, "{a} {b}");
+        near(least(10, 1.0, 1.0), LEAST);
+        near(least(10, 1.0, 0.25), LEAST / 2.0);
+        near(least(10, 2.0, 1.0), LEAST / 4.0);
+        // In proportion up to ten, and less than that above.
+        near(least(1, 1.0, 1.0), LEAST / 10.0);
+        near(least(320, 1.0, 1.0), LEAST * 16.0);
+    }
+
+    #[test]
+    fn what_the_caller_fixes_is_not_ruled_by_what_is_found() {
+        let depth = Depth { top_k: 10, effort: 1.0, probes: Some(3), items: 40_000, share: 0.1 };
+        assert!(depth.reach(Form::Square).is_none());
+        assert!(Depth { probes: None, ..depth }.reach(Form::Inner).is_none());
+        assert!(Depth { probes: None, ..depth }.reach(Form::Square).is_some());
+    }
+}

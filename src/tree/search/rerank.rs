@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::{Candidate, FIRST, Found, OpenRows, ROWS_PER_PART, Search, WAVE, Work, damaged};
@@ -34,11 +35,7 @@ impl Search<'_> {
         while seen.len() < cap {
             let mut batch = Vec::with_capacity(wave.min(queue.len()));
             while batch.len() < wave && seen.len() < cap {
-                let may = |next: &Candidate| next.lower <= limit;
-                // What passes a sieve is of leaves near and far, whose bounds are narrow and wide: one
-                // that is out says nothing of the next.
-                let next = if self.sieve.is_some() { queue.find(may) } else { queue.next_if(may) };
-                let Some(next) = next else { break };
+                let Some(next) = within(&mut queue, limit, self.sieve.is_some()) else { break };
                 let row = rows.read(next)?;
                 if seen.insert(row.pseudonym) {
                     batch.push(row);
@@ -109,6 +106,17 @@ fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
     all
 }
 
+/// The next candidate that may be within the limit. What passes a sieve is of leaves near and far,
+/// whose bounds are narrow and wide: there, one that is out says nothing of those after it.
+fn within(
+    queue: &mut Peekable<impl Iterator<Item = Candidate>>,
+    limit: f32,
+    sifted: bool,
+) -> Option<Candidate> {
+    let may = |next: &Candidate| next.lower <= limit;
+    if sifted { queue.find(may) } else { queue.next_if(may) }
+}
+
 /// Reads rows, opening each sealed part once.
 struct RowReader<'a> {
     opened: &'a [OpenRows<'a>],
@@ -131,5 +139,46 @@ impl RowReader<'_> {
         let bytes = plain.get(at * ROW..).and_then(|bytes| bytes.get(..ROW));
         let row = bytes.and_then(Row::decode).ok_or_else(damaged)?;
         if row.tag() == candidate.tag { Ok(row) } else { Err(damaged()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scored;
+    use super::*;
+
+    #[test]
+    fn a_bound_that_is_out_ends_a_search_of_everything_and_not_of_what_is_sifted() {
+        let candidate = |row: u32, lower: f32| {
+            let estimate = 1.0 + f32::from(u16::try_from(row).unwrap());
+            Candidate { estimate, lower, page: 0, row, tag: row.to_be_bytes() }
+        };
+        let all = [candidate(0, 0.5), candidate(1, 0.9), candidate(2, 0.6), candidate(3, 0.8)];
+        let found = |sifted| {
+            let mut queue = all.into_iter().peekable();
+            let next = || within(&mut queue, 0.7, sifted).map(|found| found.row);
+            std::iter::from_fn(next).collect::<Vec<u32>>()
+        };
+        assert_eq!(found(false), [0]);
+        assert_eq!(found(true), [0, 2]);
+    }
+
+    #[test]
+    fn copies_of_an_item_are_one_of_those_found() {
+        let candidate = |item: u8, page: u32, estimate: f32| Candidate {
+            estimate,
+            lower: estimate,
+            page,
+            row: item.into(),
+            tag: [0, 0, 0, item],
+        };
+        let near = (0..9).map(|page| candidate(1, page, 1.0));
+        let others = (2..5).map(|item| candidate(item, 0, item.into()));
+        let candidates = others.chain(near).collect();
+        let mut scored = Scored { candidates, ..Scored::default() };
+        assert_eq!(scored.last(1), Some(1.0));
+        assert_eq!(scored.last(2), Some(2.0));
+        assert_eq!(scored.last(4), Some(4.0));
+        assert_eq!((scored.last(5), scored.last(0)), (None, None));
     }
 }
