@@ -1,8 +1,8 @@
 //! Writing the tree: what a mutation plans on, and how its plan becomes changes of the commit.
 //!
-//! [`Growth`] reads and opens whole nodes, vectors and homes. It looks again at the
-//! stored bytes of what it replaces, because the set hash needs them, and seals what a plan changed, each
-//! under a fresh salt. Of a leaf that rows are appended to it keeps the hash and where the value
+//! [`Growth`] reads and opens whole nodes, vectors and homes. It holds on to the stored bytes of a few
+//! nodes and looks again at those of others that it replaces, because the set hash needs them, and seals
+//! what a plan changed, each under a fresh salt. Of a leaf that rows are appended to it keeps the hash and where the value
 //! ends.
 //!
 //! A leaf is appended to until it has [`DELTAS`] deltas, or they are more than a part of it; then
@@ -39,6 +39,8 @@ const SHARE: usize = 16;
 const FEW: usize = 16;
 /// Deltas a leaf has at most. Each costs a query that reads the leaf about a microsecond.
 const DELTAS: u16 = 4;
+/// Nodes that are held on to as they are stored, so that a small write reads them once.
+const KEPT: usize = 16;
 /// The deltas of a leaf take at most this part of what it takes without them.
 const PART: usize = 4;
 
@@ -51,6 +53,8 @@ pub(crate) struct Growth<'a> {
     longest: Option<usize>,
     /// In how many values each node that was read is stored.
     nodes: Mutex<HashMap<NodeId, u32>>,
+    /// The first [`KEPT`] nodes that were read, as they are stored.
+    kept: Mutex<HashMap<NodeId, Value<'a>>>,
     /// Where leaves end that may be appended to, and the hashes of what is stored.
     tails: Mutex<HashMap<NodeId, (Tail, ValueHash)>>,
     /// The stored and the opened record of every item that was asked for.
@@ -63,8 +67,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<'a> Growth<'a> {
     pub(crate) fn new(snapshot: &'a dyn Snapshot, key: &'a Session, shared: &'a Shared) -> Self {
-        let (nodes, tails, records) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
-        Self { snapshot, key, shared, longest: None, nodes, tails, records }
+        let (nodes, kept, tails, records) = <(Mutex<_>, Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        Self { snapshot, key, shared, longest: None, nodes, kept, tails, records }
     }
 
     /// Has rows appended to leaves where that will do: less is written, and read a little slower.
@@ -83,6 +87,7 @@ impl<'a> Growth<'a> {
     /// Lets go of what has been read so far.
     pub(crate) fn forget(&self) {
         held(&self.nodes).clear();
+        held(&self.kept).clear();
         held(&self.tails).clear();
         held(&self.records).clear();
     }
@@ -149,7 +154,10 @@ impl<'a> Growth<'a> {
     }
 
     /// The values that a node is stored in, for the set hash; none if it is new.
-    fn stored(&self, id: NodeId) -> Result<Vec<Value<'_>>> {
+    fn stored(&self, id: NodeId) -> Result<Vec<Value<'a>>> {
+        if let Some(kept) = held(&self.kept).remove(&id) {
+            return Ok(vec![kept]);
+        }
         let Some(parts) = held(&self.nodes).get(&id).copied() else { return Ok(Vec::new()) };
         let keys: Vec<_> = (0..parts).map(|part| key::node(self.key.index, id, part)).collect();
         let values = self.snapshot.multi_get_pinned(Family::Nodes, &keys)?;
@@ -228,7 +236,7 @@ fn salt() -> Result<Salt> {
     Ok(salt)
 }
 
-impl Backing for Growth<'_> {
+impl<'a> Backing for Growth<'a> {
     fn nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<Node>>> {
         let bytes = read_nodes(self.snapshot, self.key, ids, &Cell::new(0))?;
         let pairs: Vec<_> = ids.iter().copied().zip(bytes).collect();
@@ -240,8 +248,15 @@ impl Backing for Growth<'_> {
         }
         drop(known);
         let key = self.key;
-        let open = |(id, bytes): (NodeId, Option<Bytes<'_>>)| {
-            bytes.map(|bytes| open_whole(key, id, bytes.as_ref())).transpose()
+        let open = |(id, bytes): (NodeId, Option<Bytes<'a>>)| {
+            let node = bytes.as_ref().map(|bytes| open_whole(key, id, bytes.as_ref())).transpose();
+            if let Some(Bytes::Pinned(value)) = bytes {
+                let mut kept = held(&self.kept);
+                if kept.len() < KEPT {
+                    kept.insert(id, value);
+                }
+            }
+            node
         };
         if pairs.len() < FEW {
             return pairs.into_iter().map(open).collect();

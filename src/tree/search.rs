@@ -15,6 +15,7 @@
 //! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors.
 
 mod rerank;
+mod slope;
 mod walk;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::depth::{Depth, Probes};
 use rerank::{by_estimate, kept};
+use slope::Points;
 use walk::Walk;
 
 use super::node::{ROW, Row};
@@ -148,8 +150,8 @@ struct Ranked {
     rank: f32,
     id: NodeId,
     radius: f32,
-    /// Which of the branches of its level.
-    branch: u32,
+    /// Where its centroid is among the [`Points`].
+    place: u32,
 }
 
 /// How much an attempt has seen.
@@ -171,11 +173,15 @@ struct Route {
     count: usize,
     /// Whether `leaves` are all there are.
     all: bool,
+    /// With a sieve, where they are.
+    points: Points,
 }
 
 impl Route {
     /// There is no leaf to look at.
-    const DONE: Self = Self { leaves: Vec::new(), count: 0, all: true };
+    fn done() -> Self {
+        Self { leaves: Vec::new(), count: 0, all: true, points: Points::default() }
+    }
 }
 
 /// What has been scored: the candidates, and for each page what opens its rows.
@@ -241,13 +247,14 @@ impl<'a> Search<'a> {
     fn run(&self, work: &mut Work) -> Result<(Vec<Found>, Seen)> {
         let start = Instant::now();
         let mut scored = Scored::default();
-        let Route { leaves, count, all } = self.route(&mut scored, work)?;
+        let Route { leaves, count, all, points } = self.route(&mut scored, work)?;
         let routed = Instant::now();
         work.routing += routed - start;
 
         let listed = leaves.len();
         let reach = self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some());
-        let mut walk = Walk::new(leaves, count, reach.map(|reach| (reach, self.depth.share)));
+        let mut walk =
+            Walk::new(leaves, count, reach.map(|reach| (reach, self.depth.share, points)));
         loop {
             let batch = walk.next(|| scored.last(self.depth.top_k));
             if batch.is_empty() {
@@ -294,11 +301,12 @@ impl<'a> Search<'a> {
     /// The leaves to look at. A root that is a leaf is scored at once.
     fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<Route> {
         let (mut level, mut ranked, mut leaf) = (None, Vec::new(), false);
+        let mut points = Points::default();
         self.pages.pages(&[NodeId::ROOT], &mut |codes, rows| {
             let root = NodeView::decode(codes).ok_or_else(damaged)?;
             level = Some(root.level);
             match root.entries {
-                EntriesView::Children(children) => self.rank(&children, 0, &mut ranked),
+                EntriesView::Children(children) => self.rank(&children, &mut points, &mut ranked),
                 EntriesView::Rows(view) => {
                     leaf = true;
                     self.score(&view, &root.centroid, rows, scored).map(drop)?;
@@ -308,11 +316,11 @@ impl<'a> Search<'a> {
         })?;
         let Some(mut level) = level else {
             // Only an empty index has no root.
-            return if self.depth.items == 0 { Ok(Route::DONE) } else { Err(damaged()) };
+            return if self.depth.items == 0 { Ok(Route::done()) } else { Err(damaged()) };
         };
         work.nodes += 1;
         if leaf {
-            return Ok(Route::DONE);
+            return Ok(Route::done());
         }
         let mut whole = true;
         loop {
@@ -325,7 +333,7 @@ impl<'a> Search<'a> {
                 let all = whole && listed == ranked.len();
                 ranked.truncate(listed);
                 let leaves = ranked;
-                return Ok(Route { leaves, count, all });
+                return Ok(Route { leaves, count, all, points });
             }
             level -= 1;
             let beam = self.beam(ranked.len());
@@ -333,6 +341,7 @@ impl<'a> Search<'a> {
             sort_first(&mut ranked, beam);
             let ids: Vec<NodeId> = ranked.iter().take(beam).map(|child| child.id).collect();
             ranked.clear();
+            points.clear();
             let mut seen = 0u32;
             for batch in ids.chunks(BATCH) {
                 self.pages.pages(batch, &mut |codes, _rows| {
@@ -341,7 +350,7 @@ impl<'a> Search<'a> {
                         NodeView { entries: EntriesView::Children(children), level: l, .. }
                             if l == level =>
                         {
-                            self.rank(&children, seen, &mut ranked);
+                            self.rank(&children, &mut points, &mut ranked);
                             Ok(())
                         }
                         _ => Err(damaged()),
@@ -356,7 +365,8 @@ impl<'a> Search<'a> {
     }
 
     /// Ranks the children of a branch.
-    fn rank(&self, children: &ChildrenView<'_>, branch: u32, out: &mut Vec<Ranked>) {
+    fn rank(&self, children: &ChildrenView<'_>, points: &mut Points, out: &mut Vec<Ranked>) {
+        let first = if self.sieve.is_some() { points.extend(children) } else { 0 };
         let mut ranks = Vec::new();
         let (scales, squares) = (children.scales(), children.squares());
         self.probe.to_rounded(children.codes, &scales, &squares, &mut ranks);
@@ -364,13 +374,12 @@ impl<'a> Search<'a> {
             Metric::InnerProduct => ALPHA * length(self.probe.query()),
             Metric::Cosine | Metric::Euclidean => 0.0,
         };
-        out.extend(ranks.into_iter().zip(children.ids()).zip(children.radii()).map(
-            |((rank, id), radius)| {
-                // An infinite radius says nothing.
-                let bonus = if reach > 0.0 { reach * radius } else { 0.0 };
-                Ranked { rank: rank - bonus, id, radius, branch }
-            },
-        ));
+        let children = ranks.into_iter().zip(children.ids()).zip(children.radii());
+        out.extend((first..).zip(children).map(|(place, ((rank, id), radius))| {
+            // An infinite radius says nothing.
+            let bonus = if reach > 0.0 { reach * radius } else { 0.0 };
+            Ranked { rank: rank - bonus, id, radius, place }
+        }));
     }
 
     /// How many of the ranked leaves are read.

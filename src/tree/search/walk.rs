@@ -10,19 +10,17 @@
 //!   the cosine that the law of cosines gives.
 //! - In many dimensions these cosines are about normal. Mean and deviation are taken from what
 //!   passed the sieve so far.
-//! - How much of a leaf passes is as in the leaves of the same branch, for neighbours are alike,
-//!   and where few of these were read, as in the whole index.
+//! - How much of a leaf passes goes by where it is, for neighbours are alike: see [`slope`](super::slope).
 //!
 //! Cost: a root and an exponential for each leaf that is still worth something, after every few
 //! leaves.
 
+use super::slope::{Points, Slope};
 use super::{BATCH, Ranked};
 use crate::tree::depth::Reach;
 
 /// Nodes that are read together where what is found decides whether to go on.
 const STEP: usize = 8;
-/// Rows of a branch that weigh as much as what is known of the whole index.
-const PRIOR: f32 = 100.0;
 
 /// The leaves of a search, and which of them are next.
 pub(super) struct Walk {
@@ -43,10 +41,8 @@ struct Guide {
     first: usize,
     /// A leaf that is expected to hold less is not read.
     least: f32,
-    /// The share of the index that passes.
-    share: f32,
-    /// By branch: rows, and how many of them passed.
-    branches: Vec<[f32; 2]>,
+    /// How much passes where.
+    slope: Slope,
     rows: f32,
     cosines: Moments,
 }
@@ -59,14 +55,17 @@ struct Moments {
 }
 
 impl Walk {
-    /// `count` of the leaves are wanted. With a sieve, for what it is worth to read: `reach`, and
-    /// the share of the index that passes.
-    pub(super) fn new(leaves: Vec<Ranked>, count: usize, sieve: Option<(Reach, f32)>) -> Self {
-        let guide = sieve.map(|(reach, share)| Guide {
+    /// `count` of the leaves are wanted. With a sieve, for what it is worth to read: `reach`, the
+    /// share of the index that passes, and where the leaves are.
+    pub(super) fn new(
+        leaves: Vec<Ranked>,
+        count: usize,
+        sieve: Option<(Reach, f32, Points)>,
+    ) -> Self {
+        let guide = sieve.map(|(reach, share, points)| Guide {
             first: reach.first.clamp(1, BATCH),
             least: reach.least,
-            share,
-            branches: Vec::new(),
+            slope: Slope::new(points, share),
             rows: 0.0,
             cosines: Moments::default(),
         });
@@ -76,15 +75,17 @@ impl Walk {
     /// The leaves that are read together now; none if there are enough. `last` is how far the
     /// `top_k`-th item is that was found.
     pub(super) fn next(&mut self, last: impl FnOnce() -> Option<f32>) -> Vec<Ranked> {
-        let Some(guide) = &self.guide else {
+        let Some(guide) = &mut self.guide else {
             let next = self.left.len().min(BATCH).min(self.wanted);
             return self.take(next);
         };
         if self.read == 0 {
-            return self.take(guide.first.min(self.left.len()));
+            let first = guide.first.min(self.left.len());
+            return self.take(first);
         }
         let step = STEP.min(self.left.len());
         let Some(last) = last() else { return self.take(step) };
+        guide.slope.learn();
         let read = count(self.read);
         let mut worth: Vec<(f32, Ranked)> =
             self.left.iter().map(|leaf| (guide.expected(leaf, last, read), *leaf)).collect();
@@ -125,10 +126,7 @@ impl Walk {
         self.wanted = self.wanted.saturating_sub(usize::from(passed > 0));
         let Some(guide) = &mut self.guide else { return };
         guide.rows += count(rows);
-        if let Some([of, passing]) = guide.branch(leaf.branch) {
-            *of += count(rows);
-            *passing += count(passed);
-        }
+        guide.slope.note(leaf.place, count(rows), count(passed));
         for distance in distances {
             guide.cosines.add(leaf.cosine(*distance));
         }
@@ -155,20 +153,10 @@ impl Ranked {
 impl Guide {
     /// How many items nearer than `last` a leaf may be expected to hold, after so many were read.
     fn expected(&self, leaf: &Ranked, last: f32, read: f32) -> f32 {
-        let known = usize::try_from(leaf.branch).ok().and_then(|at| self.branches.get(at));
-        let [rows, passed] = known.copied().unwrap_or_default();
-        let passing = (passed + PRIOR * self.share) / (rows + PRIOR) * (self.rows / read);
+        let passing = self.slope.rate(leaf.place) * (self.rows / read);
         let standard = (leaf.cosine(last) - self.cosines.mean()) / self.cosines.deviation();
         // Nothing is known of a leaf without a radius, or with an infinite one.
         if standard.is_nan() { passing } else { passing * tail(standard) }
-    }
-
-    fn branch(&mut self, branch: u32) -> Option<&mut [f32; 2]> {
-        let at = usize::try_from(branch).ok()?;
-        if self.branches.len() <= at {
-            self.branches.resize(at + 1, [0.0; 2]);
-        }
-        self.branches.get_mut(at)
     }
 }
 
@@ -209,12 +197,13 @@ const fn count(number: usize) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slope::line;
     use super::*;
     use crate::id::NodeId;
 
     /// A leaf this far from the query, squared.
-    fn leaf(number: u64, branch: u32, rank: f32) -> Ranked {
-        Ranked { rank, id: NodeId(number), radius: 1.0, branch }
+    fn leaf(number: u64, place: u32, rank: f32) -> Ranked {
+        Ranked { rank, id: NodeId(number), radius: 1.0, place }
     }
 
     fn ids(leaves: &[Ranked]) -> Vec<u64> {
@@ -228,7 +217,7 @@ mod tests {
     }
 
     fn guided(leaves: Vec<Ranked>, least: f32) -> Walk {
-        Walk::new(leaves, 1, Some((Reach { first: 4, least }, 0.1)))
+        Walk::new(leaves, 1, Some((Reach { first: 4, least }, 0.1, line(2))))
     }
 
     #[test]
@@ -260,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn leaves_of_a_branch_where_more_passes_come_first() {
-        // Two branches, as far; in the second of them most passes.
+    fn leaves_on_the_side_where_more_passes_come_first() {
+        // On two sides, as far; on the second of them most passes.
         let leaves = (0..40u8).map(|n| leaf(n.into(), (n % 2).into(), 1.0)).collect();
         let mut walk = guided(leaves, 1e-3);
         let first = walk.next(|| None);
         assert_eq!(ids(&first), [0, 1, 2, 3]);
         for leaf in &first {
-            let passed = if leaf.branch == 1 { 50 } else { 2 };
+            let passed = if leaf.place == 1 { 50 } else { 2 };
             walk.note(leaf, 100, passed, &distances(leaf, passed));
         }
         // As near as three deviations: of the many one may be.
         let next = walk.next(|| Some(1.2));
-        assert!(next.len() == STEP && next.iter().all(|leaf| leaf.branch == 1), "{:?}", ids(&next));
+        assert!(next.len() == STEP && next.iter().all(|leaf| leaf.place == 1), "{:?}", ids(&next));
     }
 
     #[test]
@@ -307,7 +296,7 @@ mod tests {
         let mut all = Vec::new();
         while let next @ [_, ..] = &walk.next(|| None)[..] {
             for leaf in next {
-                walk.note(leaf, 100, usize::from(leaf.branch == 1), &[]);
+                walk.note(leaf, 100, usize::from(leaf.place == 1), &[]);
             }
             all.extend(ids(next));
         }
