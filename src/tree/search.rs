@@ -12,7 +12,8 @@
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
-//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors.
+//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors;
+//! with a filter, half a KiB for each leaf on the list, up to 4 MiB.
 
 mod rerank;
 mod slope;

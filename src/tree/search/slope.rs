@@ -95,7 +95,9 @@ impl Slope {
             mean.iter_mut().zip(point).for_each(|(sum, x)| *sum += x);
             count += 1.0;
         }
-        mean.iter_mut().for_each(|sum| *sum /= count);
+        for sum in &mut mean {
+            *sum /= count;
+        }
         let rate = if self.rows > 0.0 { self.passed / self.rows } else { self.share };
         let apart = seen.clone().map(|(point, _)| kernels::squared_distance(point, &mean));
         let square = apart.sum::<f32>() / count;
