@@ -4,6 +4,7 @@
 //! with a sieve every one, exceeds the distance of the last that is wanted, or at the cap.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -91,19 +92,44 @@ pub(super) fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// The candidates that may be reranked, in the order of their estimates, each item once.
 fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
-    let (order, keep) = (by_estimate, kept(cap));
-    if all.len() <= keep {
-        // Few enough to tell copies apart by their rows.
-        all.sort_unstable_by(order);
-        return all;
+    let keep = kept(cap);
+    if keep < all.len() {
+        all.select_nth_unstable_by(keep - 1, by_estimate);
+        all.truncate(keep);
     }
-    all.select_nth_unstable_by(keep - 1, order);
-    all.truncate(keep);
-    all.sort_unstable_by(order);
-    let mut first: HashMap<[u8; 4], u32> = HashMap::with_capacity(keep);
-    // Within one leaf no item is twice: there, equal tags are two items.
-    all.retain(|candidate| *first.entry(candidate.tag).or_insert(candidate.page) == candidate.page);
-    all
+    all.sort_unstable_by(by_estimate);
+    let mut places: HashMap<[u8; 4], usize> = HashMap::with_capacity(all.len());
+    let mut items: Vec<Candidate> = Vec::with_capacity(all.len());
+    for candidate in all {
+        match places.entry(candidate.tag) {
+            Entry::Occupied(place) => match items.get_mut(*place.get()) {
+                // Within one leaf no item is twice: there, equal tags are two items.
+                Some(known) if known.page != candidate.page => known.join(&candidate),
+                _ => items.push(candidate),
+            },
+            Entry::Vacant(place) => {
+                place.insert(items.len());
+                items.push(candidate);
+            }
+        }
+    }
+    items.sort_unstable_by(by_estimate);
+    items
+}
+
+impl Candidate {
+    /// Takes into account what another copy of the item says: estimate and bound become means of the
+    /// two, each by the inverse of its variance. The second leaf is chosen for its error to be another, and
+    /// were it the same the bound would hold as the two do.
+    fn join(&mut self, other: &Self) {
+        let error = |candidate: &Self| candidate.estimate - candidate.lower;
+        let weight = 1.0 / (1.0 + (error(other) / error(self)).powi(2));
+        // Of two that are exact one will do.
+        if weight.is_finite() {
+            self.estimate = self.estimate * (1.0 - weight) + other.estimate * weight;
+            self.lower = self.lower * (1.0 - weight) + other.lower * weight;
+        }
+    }
 }
 
 /// The next candidate that may be within the limit. What passes a sieve is of leaves near and far,
@@ -161,6 +187,42 @@ mod tests {
         };
         assert_eq!(found(false), [0]);
         assert_eq!(found(true), [0, 2]);
+    }
+
+    #[test]
+    fn copies_of_an_item_are_one_candidate_with_what_both_say() {
+        let candidate = |item: u8, page: u32, estimate: f32, error: f32| Candidate {
+            estimate,
+            lower: estimate - error,
+            page,
+            row: item.into(),
+            tag: [0, 0, 0, item],
+        };
+        let told = |candidates: Vec<Candidate>| {
+            let best = best(candidates, 100).into_iter();
+            best.map(|found| (found.tag[3], found.estimate, found.lower)).collect::<Vec<_>>()
+        };
+        // The error of the second is twice as large, so it counts a quarter of the first: 4 to 1.
+        let copies = vec![candidate(1, 0, 2.0, 1.0), candidate(1, 5, 3.0, 2.0)];
+        let alone = candidate(2, 0, 2.1, 1.0);
+        let [(2, ..), (1, estimate, lower)] = told([copies.clone(), vec![alone]].concat())[..]
+        else {
+            panic!("the second copy puts the item behind the other");
+        };
+        assert!((estimate - 2.2).abs() < 1e-6 && (lower - 1.0).abs() < 1e-6, "{estimate} {lower}");
+        // Equal tags in one leaf are two items.
+        assert_eq!(told(vec![candidate(1, 3, 1.0, 0.5), candidate(1, 3, 2.0, 0.5)]).len(), 2);
+        for error in [0.0, 1e38] {
+            let same = vec![candidate(1, 0, 2.0, error), candidate(1, 1, 2.0, error)];
+            assert_eq!(told(same), [(1, 2.0, 2.0 - error)], "errors that are none, or say nothing");
+        }
+        for pages in [[0, 1], [1, 0]] {
+            let sound = candidate(1, pages[0], 2.0, 1.0);
+            for estimate in [1.5, 5.0] {
+                let vague = candidate(1, pages[1], estimate, 1e38);
+                assert_eq!(told(vec![sound, vague]), [(1, 2.0, 1.0)], "{estimate}");
+            }
+        }
     }
 
     #[test]
