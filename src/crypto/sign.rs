@@ -4,8 +4,8 @@
 //! hold the read secret, so a MAC under it would prove nothing about who wrote.
 //!
 //! Cost: about 25 us to sign, 47 us to verify (`cargo bench --bench crypto`). The public key of a
-//! writer is stored beside its seed, because deriving it costs as much as a signature. Its point is
-//! a third of one, so each thread keeps that of the key it signed with last; it is public.
+//! writer is stored beside its seed, because deriving it costs as much as a signature. Finding its
+//! point takes a square root, so each thread keeps that of the key it signed with last; it is public.
 
 use std::cell::Cell;
 

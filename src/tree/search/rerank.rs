@@ -90,10 +90,12 @@ pub(super) fn by_estimate(a: &Candidate, b: &Candidate) -> Ordering {
     a.estimate.total_cmp(&b.estimate).then((a.page, a.row).cmp(&(b.page, b.row)))
 }
 
-/// The candidates that may be reranked, in the order of their estimates, each item once.
+/// The candidates that may be reranked, in the order of their estimates, each item once. If they are
+/// few both copies stay, to be told apart by their rows: items whose tags collide are then not lost.
 fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
     let keep = kept(cap);
-    if keep < all.len() {
+    let few = all.len() <= keep;
+    if !few {
         all.select_nth_unstable_by(keep - 1, by_estimate);
         all.truncate(keep);
     }
@@ -104,7 +106,13 @@ fn best(mut all: Vec<Candidate>, cap: usize) -> Vec<Candidate> {
         match places.entry(candidate.tag) {
             Entry::Occupied(place) => match items.get_mut(*place.get()) {
                 // Within one leaf no item is twice: there, equal tags are two items.
-                Some(known) if known.page != candidate.page => known.join(&candidate),
+                Some(known) if known.page != candidate.page => {
+                    known.join(&candidate);
+                    let Candidate { estimate, lower, .. } = *known;
+                    if few {
+                        items.push(Candidate { estimate, lower, ..candidate });
+                    }
+                }
                 _ => items.push(candidate),
             },
             Entry::Vacant(place) => {
@@ -199,7 +207,10 @@ mod tests {
             tag: [0, 0, 0, item],
         };
         let told = |candidates: Vec<Candidate>| {
-            let best = best(candidates, 100).into_iter();
+            // Others, far away, make them many.
+            let far = (100..140).map(|item| candidate(item, 9, 99.0, 1.0));
+            let best = best(candidates.into_iter().chain(far).collect(), 0).into_iter();
+            let best = best.filter(|found| found.tag[3] < 100);
             best.map(|found| (found.tag[3], found.estimate, found.lower)).collect::<Vec<_>>()
         };
         // The error of the second is twice as large, so it counts a quarter of the first: 4 to 1.
@@ -223,6 +234,11 @@ mod tests {
                 assert_eq!(told(vec![sound, vague]), [(1, 2.0, 1.0)], "{estimate}");
             }
         }
+        // Of few, rows are read to see whether they are copies; both say the same.
+        let few: Vec<Candidate> = best(copies, 0);
+        let [one, two] = few[..] else { panic!("two rows") };
+        assert!((one.page, two.page) == (0, 5) && one.lower.to_bits() == two.lower.to_bits());
+        assert!((two.estimate - 2.2).abs() < 1e-6, "{}", two.estimate);
     }
 
     #[test]
