@@ -23,6 +23,7 @@ pub(crate) mod kmeans;
 pub(crate) mod rabitq;
 pub(crate) mod rotation;
 pub(crate) mod scalar;
+pub(crate) mod tally;
 
 /// The longest squared length the index takes.
 const MAX_SQUARE: f64 = 1e37;

@@ -16,7 +16,7 @@ const FIRST: usize = 16;
 /// What a leaf is expected to hold, at least, to be read, if ten items are wanted and everything
 /// passes; less by the root of the share that does. The tails of a leaf's cosines are lighter than
 /// those of a normal distribution, and the more of a leaf passes, the farther out it is looked at.
-const LEAST: f32 = 0.14;
+const LEAST: f32 = 0.13;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 
@@ -111,7 +111,7 @@ impl Depth {
 
     /// How many more branches are read on each level, squared, in units of the default.
     pub(super) fn beam(&self) -> f32 {
-        if self.share < 1.0 { self.wider().powf(0.75) } else { self.effort }
+        if self.share < 1.0 { self.wider().powf(0.5) } else { self.effort }
     }
 
     /// About how many leaves are read where not all of the index may be found, before anything is

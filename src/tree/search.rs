@@ -13,13 +13,12 @@
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
 //! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors;
-//! with a filter, half a KiB for each leaf on the list, up to 4 MiB.
+//! with a filter, a byte a component for each leaf on the list, up to 4 MiB.
 
 mod rerank;
 mod slope;
 mod walk;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,7 +167,7 @@ enum Seen {
 
 /// The way to the leaves.
 struct Route {
-    /// Nearest first.
+    /// As many as may be wanted in their order, before the others.
     leaves: Vec<Ranked>,
     /// How many of them are wanted.
     count: usize,
@@ -192,6 +191,8 @@ struct Scored<'s> {
     rows: Vec<OpenRows<'s>>,
     /// As many candidates as are kept have smaller estimates.
     limit: Option<f32>,
+    /// How far the last is of the items that are wanted.
+    last: Option<f32>,
     /// Rows scored and not yet counted.
     count: u64,
     /// Scratch, for one page at a time. `passing`: the rows that pass the sieve, if there is one.
@@ -214,27 +215,6 @@ impl Scored<'_> {
             let (_, last, _) = self.candidates.select_nth_unstable_by(keep, by_estimate);
             self.limit = Some(last.estimate);
             self.candidates.truncate(keep.saturating_add(1));
-        }
-    }
-
-    /// How far the `count`-th item is, by the estimates of those found. An item may be there more than once.
-    fn last(&mut self, count: usize) -> Option<f32> {
-        let all = self.candidates.len();
-        let mut looked = count.saturating_mul(2);
-        loop {
-            let nearest = if looked < all {
-                self.candidates.select_nth_unstable_by(looked, by_estimate).0
-            } else {
-                &mut self.candidates[..]
-            };
-            nearest.sort_unstable_by(by_estimate);
-            let mut items = HashSet::with_capacity(count.min(nearest.len()));
-            let last =
-                nearest.iter().filter(|found| items.insert(found.tag)).nth(count.checked_sub(1)?);
-            if last.is_some() || looked >= all {
-                return last.map(|last| last.estimate);
-            }
-            looked = looked.saturating_mul(2);
         }
     }
 
@@ -271,6 +251,9 @@ impl<'a> Search<'a> {
                 match NodeView::decode(codes).ok_or_else(damaged)? {
                     NodeView { entries: EntriesView::Rows(leaf), centroid, .. } => {
                         let passed = self.score(&leaf, &centroid, rows, &mut scored)?;
+                        if let Some(signs) = walk.signs() {
+                            signs.add(leaf.width, leaf.codes_of(&scored.passing));
+                        }
                         walk.note(read, leaf.tags.len(), passed, &scored.passed);
                         Ok(())
                     }
@@ -327,8 +310,11 @@ impl<'a> Search<'a> {
         loop {
             if level <= 1 {
                 let most = self.depth.probes(self.space.form()).most;
-                let sorted = if self.sieve.is_some() { ranked.len() } else { most.max(1) };
-                sort_first(&mut ranked, sorted);
+                // Without a guide, leaves that hold nothing are made up for by the next.
+                let guided = self.depth.reach(self.space.form()).is_some();
+                let all = self.sieve.is_some() && !guided;
+                let first = if all { ranked.len() } else { most.max(1) };
+                sort_first(&mut ranked, first);
                 let count = self.count(&ranked);
                 let listed = if self.sieve.is_some() { ranked.len() } else { count };
                 let all = whole && listed == ranked.len();

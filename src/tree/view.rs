@@ -84,11 +84,16 @@ impl RowsView<'_> {
                 }
             }
         }
+        self.codes_of(only.unwrap_or_default()).for_each(|code| codes.extend_from_slice(code));
+    }
+
+    /// The codes of these rows.
+    pub(crate) fn codes_of(&self, rows: &[u32]) -> impl Iterator<Item = &[u8]> {
         let stride = self.codes.len().checked_div(self.tags.len()).unwrap_or_default();
-        for row in only.unwrap_or_default() {
+        rows.iter().map(move |row| {
             let code = self.codes.get(widen(*row).saturating_mul(stride)..);
-            codes.extend_from_slice(code.and_then(|code| code.get(..stride)).unwrap_or_default());
-        }
+            code.and_then(|code| code.get(..stride)).unwrap_or_default()
+        })
     }
 }
 

@@ -16,15 +16,18 @@
 //! leaves.
 
 use super::slope::{Points, Slope};
-use super::{BATCH, Ranked};
+use super::{BATCH, Ranked, sort_first};
 use crate::tree::depth::Reach;
+use crate::vector::tally::Tally;
 
 /// Nodes that are read together where what is found decides whether to go on.
-const STEP: usize = 8;
+const STEP: usize = 12;
+/// So many deviations out nothing is expected: one in thirty thousand.
+const NOTHING: f32 = 4.0;
 
 /// The leaves of a search, and which of them are next.
 pub(super) struct Walk {
-    /// Not read yet; nearest first.
+    /// Not read yet; the nearest first, and those after them in no order.
     left: Vec<Ranked>,
     read: usize,
     /// Leaves still to be read, of those in which something passes.
@@ -81,20 +84,28 @@ impl Walk {
         };
         if self.read == 0 {
             let first = guide.first.min(self.left.len());
+            sort_first(&mut self.left, first);
             return self.take(first);
         }
         let step = STEP.min(self.left.len());
-        let Some(last) = last() else { return self.take(step) };
+        let Some(last) = last() else {
+            sort_first(&mut self.left, step);
+            return self.take(step);
+        };
         guide.slope.learn();
-        let read = count(self.read);
-        let mut worth: Vec<(f32, Ranked)> =
-            self.left.iter().map(|leaf| (guide.expected(leaf, last, read), *leaf)).collect();
-        if worth.iter().all(|(expected, _)| *expected < guide.least) {
+        let outlook = guide.outlook(last, count(self.read));
+        // What is expected changes, but not so much that all need be asked again.
+        let (mut most, quarter) = (0.0_f32, guide.least / 4.0);
+        let mut worth: Vec<(f32, Ranked)> = Vec::with_capacity(self.left.len());
+        worth.extend(self.left.drain(..).filter_map(|leaf| {
+            let expected = outlook.expected(&leaf);
+            most = most.max(expected);
+            (expected >= quarter).then_some((expected, leaf))
+        }));
+        if most < guide.least {
             self.stopped = true;
             return Vec::new();
         }
-        // What is expected changes, but not so much that all need be asked again.
-        worth.retain(|(expected, _)| *expected >= guide.least / 4.0);
         let order = |a: &(f32, Ranked), b: &(f32, Ranked)| {
             b.0.total_cmp(&a.0).then_with(|| a.1.rank.total_cmp(&b.1.rank))
         };
@@ -103,7 +114,6 @@ impl Walk {
         }
         let half = guide.least / 2.0;
         let mut next = Vec::with_capacity(step);
-        self.left.clear();
         for (place, (expected, leaf)) in worth.into_iter().enumerate() {
             if place < step && expected >= half {
                 next.push(leaf);
@@ -120,16 +130,20 @@ impl Walk {
         self.left.drain(..count).collect()
     }
 
+    /// What counts the signs of the rows that pass, if that is of use.
+    pub(super) fn signs(&mut self) -> Option<&mut Tally> {
+        self.guide.as_mut().map(|guide| guide.slope.signs())
+    }
+
     /// A leaf was read: of its rows, those that pass have these distances.
     pub(super) fn note(&mut self, leaf: &Ranked, rows: usize, passed: usize, distances: &[f32]) {
         // Leaves in which nothing passes the sieve do not count: others are read in their place.
         self.wanted = self.wanted.saturating_sub(usize::from(passed > 0));
         let Some(guide) = &mut self.guide else { return };
         guide.rows += count(rows);
-        guide.slope.note(leaf.place, count(rows), count(passed));
-        for distance in distances {
-            guide.cosines.add(leaf.cosine(*distance));
-        }
+        guide.slope.note(leaf, count(rows), count(passed));
+        let (at_centroid, by_distance) = leaf.cosines();
+        guide.cosines.add(distances.iter().map(|distance| at_centroid - by_distance * distance));
     }
 
     /// How many leaves were read.
@@ -143,29 +157,60 @@ impl Walk {
 }
 
 impl Ranked {
-    /// The cosine at the centroid, between the query and a point of the leaf at this distance of it.
-    fn cosine(&self, distance: f32) -> f32 {
+    /// The cosine at the centroid, between the query and a point of the leaf at a distance of it, is the
+    /// first less the distance times the second.
+    fn cosines(&self) -> (f32, f32) {
         let (square, radius) = (self.rank.max(0.0), self.radius);
-        (square + radius * radius - distance) / (2.0 * square.sqrt() * radius)
+        let inverse = 1.0 / (2.0 * square.sqrt() * radius);
+        ((square + radius * radius) * inverse, inverse)
     }
 }
 
 impl Guide {
-    /// How many items nearer than `last` a leaf may be expected to hold, after so many were read.
-    fn expected(&self, leaf: &Ranked, last: f32, read: f32) -> f32 {
-        let passing = self.slope.rate(leaf.place) * (self.rows / read);
-        let standard = (leaf.cosine(last) - self.cosines.mean()) / self.cosines.deviation();
+    /// What may be expected, of items nearer than `last`, after so many leaves were read.
+    fn outlook(&self, last: f32, read: f32) -> Outlook<'_> {
+        let (mean, deviation) = (self.cosines.mean(), self.cosines.deviation());
+        Outlook { slope: &self.slope, last, rows: self.rows / read, mean, deviation }
+    }
+}
+
+struct Outlook<'a> {
+    slope: &'a Slope,
+    last: f32,
+    /// In a leaf.
+    rows: f32,
+    /// Of the cosines.
+    mean: f32,
+    deviation: f32,
+}
+
+impl Outlook<'_> {
+    /// How many items nearer than the last a leaf may be expected to hold.
+    fn expected(&self, leaf: &Ranked) -> f32 {
+        let (at_centroid, by_distance) = leaf.cosines();
+        let standard = (at_centroid - by_distance * self.last - self.mean) / self.deviation;
+        if standard > NOTHING {
+            return 0.0;
+        }
+        let passing = self.slope.rate(leaf.place) * self.rows;
         // Nothing is known of a leaf without a radius, or with an infinite one.
         if standard.is_nan() { passing } else { passing * tail(standard) }
     }
 }
 
 impl Moments {
-    fn add(&mut self, value: f32) {
-        if value.is_finite() {
-            self.count += 1.0;
-            self.sum += value;
-            self.squares += value * value;
+    /// Adds values, or none of them if one is not finite.
+    fn add(&mut self, values: impl Iterator<Item = f32>) {
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        for value in values {
+            count += 1.0;
+            sum += value;
+            squares += value * value;
+        }
+        if f32::is_finite(sum + squares) {
+            self.count += count;
+            self.sum += sum;
+            self.squares += squares;
         }
     }
 
@@ -197,9 +242,10 @@ const fn count(number: usize) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::slope::line;
+    use super::super::slope::{code, line};
     use super::*;
     use crate::id::NodeId;
+    use crate::vector::kernels::codes::Width;
 
     /// A leaf this far from the query, squared.
     fn leaf(number: u64, place: u32, rank: f32) -> Ranked {
@@ -256,10 +302,11 @@ mod tests {
         let first = walk.next(|| None);
         assert_eq!(ids(&first), [0, 1, 2, 3]);
         for leaf in &first {
-            let passed = if leaf.place == 1 { 50 } else { 2 };
-            walk.note(leaf, 100, passed, &distances(leaf, passed));
+            walk.note(leaf, 100, 26, &distances(leaf, 26));
         }
-        // As near as three deviations: of the many one may be.
+        // What passed is on the side of the second.
+        let codes: Vec<[u8; 8]> = (0..200).map(|n| code(n < 160, n)).collect();
+        walk.signs().unwrap().add(Width::One, codes.iter().map(|code| &code[..]));
         let next = walk.next(|| Some(1.2));
         assert!(next.len() == STEP && next.iter().all(|leaf| leaf.place == 1), "{:?}", ids(&next));
     }

@@ -125,7 +125,6 @@ fn low_bits(bytes: u64) -> u8 {
 }
 
 /// Puts the components of `code` into `out`, in place of what it held.
-#[cfg_attr(not(test), expect(dead_code, reason = "the inverse, for tests"))]
 pub(crate) fn unpack(width: Width, code: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.reserve(code.len() * 8 / width.bits());

@@ -1,0 +1,153 @@
+//! How often each component of many codes is positive.
+//!
+//! Counts are kept in bit planes, 64 components to a word: plane `p` of a word holds bit `p` of each
+//! of its counts. Eight codes go in together, through the carry-save adders of Harley and Seal (Warren, *Hacker's
+//! Delight*, 2nd edition, section 5-1), so that a word costs about seven operations a code.
+
+use std::borrow::Cow;
+
+use super::kernels::codes::{Width, pack, unpack};
+
+/// Codes that go in together.
+const GROUP: usize = 8;
+/// Bits of a count; what would not fit is not counted.
+const PLANES: usize = 24;
+
+/// The counts.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Of each word of a code: bit planes, and the signs of the codes that wait to be counted.
+    words: Vec<([u64; PLANES], [u64; GROUP])>,
+    waiting: usize,
+    codes: u32,
+}
+
+impl Tally {
+    /// Counts codes, all of the width and length of the first one.
+    pub(crate) fn add<'a>(&mut self, width: Width, codes: impl Iterator<Item = &'a [u8]>) {
+        for code in codes {
+            let signs = if width == Width::One { Cow::Borrowed(code) } else { signs(width, code) };
+            let signs = signs.as_chunks().0;
+            if self.words.is_empty() {
+                self.words.resize(signs.len(), ([0; PLANES], [0; GROUP]));
+            }
+            if signs.len() != self.words.len() || self.codes >> PLANES != 0 {
+                continue;
+            }
+            for ((_, group), word) in self.words.iter_mut().zip(signs) {
+                if let Some(place) = group.get_mut(self.waiting) {
+                    *place = u64::from_le_bytes(*word);
+                }
+            }
+            self.codes += 1;
+            self.waiting += 1;
+            if self.waiting == GROUP {
+                self.count();
+            }
+        }
+    }
+
+    /// Counts what is waiting.
+    fn count(&mut self) {
+        self.waiting = 0;
+        for (planes, group) in &mut self.words {
+            let [ones, twos, fours, rest @ ..] = planes;
+            let [x0, x1, x2, x3, x4, x5, x6, x7] = std::mem::take(group);
+            let mut pairs = [(x0, x1), (x2, x3), (x4, x5), (x6, x7)];
+            for (carry, other) in &mut pairs {
+                (*ones, *carry) = full(*ones, *carry, *other);
+            }
+            let [two, other, three, another] = pairs.map(|(carry, _)| carry);
+            let (sum, low) = full(*twos, two, other);
+            let (sum, high) = full(sum, three, another);
+            *twos = sum;
+            let (sum, mut carry) = full(*fours, low, high);
+            *fours = sum;
+            for plane in rest {
+                if carry == 0 {
+                    break;
+                }
+                (*plane, carry) = (*plane ^ carry, *plane & carry);
+            }
+        }
+    }
+
+    /// How many codes were counted.
+    pub(crate) const fn codes(&self) -> u32 {
+        self.codes
+    }
+
+    /// For each component by how much it is more often positive than not: of codes that all agree 1 or -1.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
+    pub(crate) fn lean(&mut self) -> Vec<f32> {
+        self.count();
+        let scale = 2.0 / self.codes.max(1) as f32;
+        let mut out = Vec::with_capacity(self.words.len() * 64);
+        for (planes, _) in &self.words {
+            let mut counts = [0_u32; 64];
+            for (bit, plane) in planes.iter().enumerate().filter(|(_, plane)| **plane != 0) {
+                for (place, count) in counts.iter_mut().enumerate() {
+                    let [low, ..] = (plane >> place).to_le_bytes();
+                    *count += u32::from(low & 1) << bit;
+                }
+            }
+            out.extend(counts.map(|count| count as f32 * scale - 1.0));
+        }
+        out
+    }
+}
+
+/// Sums and carries of three bits, 64 times.
+const fn full(a: u64, b: u64, c: u64) -> (u64, u64) {
+    let half = a ^ b;
+    (half ^ c, (a & b) | (half & c))
+}
+
+/// The signs of a code of more than one bit: the upper half of its values is positive.
+fn signs(width: Width, code: &[u8]) -> Cow<'static, [u8]> {
+    let (mut values, mut bits) = (Vec::new(), Vec::new());
+    unpack(width, code, &mut values);
+    for value in &mut values {
+        *value >>= width.bits() - 1;
+    }
+    pack(Width::One, &values, &mut bits);
+    Cow::Owned(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_counted_at_every_width_whatever_the_number_of_codes() {
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        for width in [Width::One, Width::Two, Width::Four, Width::Eight] {
+            let half = 1_u8 << (width.bits() - 1);
+            let mut tally = Tally::default();
+            assert!(tally.lean().is_empty());
+            let mut counts = [0_i32; 128];
+            for total in 1_i16..=300 {
+                let values: Vec<u8> = (0..128).map(|_| random() & (half - 1 + half)).collect();
+                let mut code = Vec::new();
+                pack(width, &values, &mut code);
+                tally.add(width, std::iter::once(&code[..]));
+                counts.iter_mut().zip(&values).for_each(|(n, v)| *n += i32::from(*v >= half));
+                if [1, 7, 8, 9, 64, 255, 256, 300].contains(&total) {
+                    for (lean, count) in tally.lean().into_iter().zip(counts) {
+                        let count = f32::from(i16::try_from(count).unwrap());
+                        let expected = 2.0 * count / f32::from(total) - 1.0;
+                        assert!((lean - expected).abs() < 1e-5, "{total}: {lean} {expected}");
+                    }
+                }
+            }
+            assert_eq!(tally.codes(), 300);
+            // A code of another length is none of these.
+            tally.add(width, std::iter::once(&[0; 8][..]));
+            assert_eq!((tally.codes(), tally.waiting), (300, 0));
+        }
+    }
+}
