@@ -41,7 +41,7 @@ use select::Wanted;
 pub struct DeleteReport {
     /// Items that were there and are gone, damaged ones included.
     pub deleted: u64,
-    /// Of these, items that were damaged: that could not have been read again.
+    /// Of these, items whose record did not open.
     pub corrupt: u64,
     /// Ids that named nothing.
     pub missing: u64,

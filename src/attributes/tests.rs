@@ -278,6 +278,45 @@ fn what_was_overwritten_is_not_found_by_its_old_value() {
 }
 
 #[test]
+fn fields_that_are_off_leave_no_block() {
+    let plain = || IndexConfig::new(Metric::Euclidean);
+    let metadata = json!({"name": "x", "note": {"of": 2}, "n": 5});
+    // The control: every field and the one below `note` have a block, and `n` a column.
+    for (config, postings, columns) in [
+        (plain().attribute("n", Attribute::Range), 3, 1),
+        (plain().attribute("n", Attribute::Range).attribute("name", Attribute::Off), 2, 1),
+        (plain().attribute("n", Attribute::Range).attribute("note", Attribute::Off), 2, 1),
+        (plain().declared_attributes_only().attribute("name", Attribute::Equality), 1, 0),
+        (plain().declared_attributes_only(), 0, 0),
+    ] {
+        let engine = Tampering::new();
+        let index = make(&engine.open(), "notes", config.clone());
+        index.upsert(&[item("a", 1, Some(&metadata))]).unwrap();
+        let found = [Kind::Posting, Kind::Column].map(|kind| blocks(&engine, kind).len());
+        assert_eq!(found, [postings, columns], "{config:?}");
+        index.upsert(&[item("a", 1, Some(&json!({"name": "y", "n": 6})))]).unwrap();
+        assert_eq!(*index.count_where(&Filter::eq("name", "y")).unwrap(), 1);
+    }
+}
+
+#[test]
+fn what_an_old_block_selects_is_not_deleted() {
+    let engine = Tampering::new();
+    let index = filled(&engine);
+    let old = blocks(&engine, Kind::Posting);
+    let german = Filter::eq("lang", "de");
+    let dry = || index.delete_where(&german, &DeleteOptions::new().dry_run(true));
+    index.update("001", Update::new().metadata(json!({"lang": "el", "n": 1}))).unwrap();
+    assert_eq!(dry().unwrap().deleted, 99);
+    for (place, block) in &old {
+        engine.put(Family::Attributes, place, block);
+    }
+    assert_eq!(*index.count_where(&german).unwrap(), 100, "the old blocks are believed");
+    let report = dry().unwrap();
+    assert!(report.deleted == 99 && report.outcomes.iter().all(|(id, _)| id != "001"));
+}
+
+#[test]
 fn a_query_says_how_it_went() {
     let index = filled(&Tampering::new());
     let strategy = |filter: Filter, top_k: usize| {
@@ -293,6 +332,8 @@ fn a_query_says_how_it_went() {
     // The index has nothing on it.
     assert_eq!(strategy(Filter::exists("n"), 5), (5, Way::Matches, Some(300)));
     assert_eq!(strategy(Filter::everything(), 5), (5, Way::Tree, None));
+    let (_, stats) = index.query(&[1.0, 1.0]).exact().run_with_stats().unwrap();
+    assert_eq!((stats.strategy, stats.rows), (Way::Everything, 300));
 }
 
 /// The stored blocks of a kind.

@@ -92,9 +92,13 @@ impl Parser {
             nodes.push(self.within(&format!(".{key}"), |parser| entry(parser, key, operand))?);
         }
         self.level -= 1;
+        // Where it is deepest, should it be too deep.
+        let deepest = entries.keys().zip(&nodes).max_by_key(|(_, node)| node.depth());
+        let step = deepest.map(|(key, _)| format!(".{key}")).unwrap_or_default();
         let node = Node::all(nodes);
         if node.depth() > MAX_DEPTH {
-            return Err(self.fault(&format!("has conditions nested deeper than {MAX_DEPTH}")));
+            let what = format!("has conditions nested deeper than {MAX_DEPTH}");
+            return self.within(&step, |parser| Err(parser.fault(&what)));
         }
         Ok(node)
     }

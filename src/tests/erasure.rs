@@ -7,12 +7,15 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
 use crate::commit::{Draft, Operation};
 use crate::config::IndexConfig;
 use crate::crypto::{IndexKey, KeyContext};
 use crate::database::Database;
 use crate::delete::{DeleteOptions, DeleteOutcome, DeleteReport, Selector};
 use crate::error::{Error, Fault, Result};
+use crate::filter::Filter;
 use crate::id::{IndexId, NodeId};
 use crate::index::{Include, Index, Item};
 use crate::keyring::ReadKey;
@@ -38,13 +41,17 @@ fn item(n: u8) -> Item {
 
 impl World {
     fn new(items: u8) -> Self {
+        Self::of(&(0..items).map(item).collect::<Vec<_>>())
+    }
+
+    fn of(items: &[Item]) -> Self {
         let store = Tampering::new();
         let db = store.open_with_small_nodes();
         let key = IndexKey::from_bytes(&[7; 32]).unwrap();
         let config = IndexConfig::new(Metric::Euclidean);
         let index = db.create_index(NAME, &key, config).unwrap().id();
         let world = Self { store, db, index };
-        world.open().upsert(&(0..items).map(item).collect::<Vec<_>>()).unwrap();
+        world.open().upsert(items).unwrap();
         world
     }
 
@@ -150,8 +157,16 @@ impl World {
         assert_eq!(description.item_count, (whole.len() + lost.len()) as u64);
         if lost.is_empty() {
             index.verify_tree().unwrap();
-            let size = |n: &u8| n.to_string().len() as u64 + 8 + 40;
-            assert_eq!(description.total_size_bytes, whole.iter().map(size).sum::<u64>());
+            let items =
+                index.get(&whole.iter().map(u8::to_string).collect::<Vec<_>>(), Include::ALL);
+            let size = |n: &u8, metadata: Option<&Value>| {
+                let metadata = metadata.map_or(0, |metadata| metadata.to_string().len());
+                (n.to_string().len() + 8 + 40 + metadata) as u64
+            };
+            let found = items.unwrap();
+            let found = found.iter().map(|found| found.item.as_ref().unwrap().metadata.as_ref());
+            let sizes = whole.iter().zip(found).map(|(n, metadata)| size(n, metadata));
+            assert_eq!(description.total_size_bytes, sizes.sum::<u64>());
         }
         for n in whole {
             let (id, at) = (n.to_string(), [f32::from(n % 8), f32::from(n / 8)]);
@@ -248,6 +263,51 @@ fn an_item_whose_payload_is_damaged_goes_as_any_other() {
         assert_eq!(outcomes(&report), [DeleteOutcome::Deleted]);
         world.check(&[3], &[]);
     }
+}
+
+#[test]
+fn an_item_whose_metadata_or_attributes_are_damaged_goes_and_filters_stay_right() {
+    let even = Filter::eq("even", true);
+    let with = |n: u8| item(n).metadata(json!({"even": n.is_multiple_of(2)}));
+    for damaged in [Kind::Metadata, Kind::Posting, Kind::Directory] {
+        let world = World::of(&(0..ITEMS).map(with).collect::<Vec<_>>());
+        if damaged == Kind::Metadata {
+            world.flip_payload(4, damaged);
+        } else {
+            let blocks = world.store.under(Family::Attributes, &[]);
+            for (place, _) in &blocks {
+                if key::attribute_of(place).is_some_and(|(kind, ..)| kind == damaged) {
+                    world.flip(Family::Attributes, place, 60);
+                }
+            }
+        }
+        assert!(world.open().verify_tree().is_err(), "the damage is real");
+        let report = world.delete(&[4]).unwrap();
+        assert_eq!(outcomes(&report), [DeleteOutcome::Deleted], "{damaged:?}");
+        assert_eq!(world.last(), Operation::Recount, "{damaged:?}");
+        world.check(&[4], &[]);
+        assert_eq!(*world.open().count_where(&even).unwrap(), 29, "{damaged:?}");
+        let report = world.open().delete_where(&even, &DeleteOptions::new()).unwrap();
+        assert_eq!((report.deleted, report.item_count), (29, 30), "{damaged:?}");
+    }
+}
+
+#[test]
+fn a_filter_does_not_pass_over_an_item_whose_metadata_is_damaged() {
+    let even = Filter::eq("even", true);
+    let with = |n: u8| item(n).metadata(json!({"even": n.is_multiple_of(2)}));
+    let world = World::of(&(0..ITEMS).map(with).collect::<Vec<_>>());
+    world.flip_payload(4, Kind::Metadata);
+    world.flip_payload(6, Kind::Metadata);
+    // The attributes are listed anew, and nobody can say what those of 6 are.
+    world.delete(&[4]).unwrap();
+    assert_eq!(world.last(), Operation::Recount);
+    assert_eq!(world.open().count_where(&even).unwrap_err(), Error::Integrity(Fault::Payload));
+    let refused = world.open().delete_where(&even, &DeleteOptions::new()).unwrap_err();
+    assert_eq!(refused, Error::Integrity(Fault::Payload));
+    assert_eq!(world.delete(&[6]).unwrap().deleted, 1);
+    assert_eq!(*world.open().count_where(&even).unwrap(), 28);
+    world.check(&[4, 6], &[]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ mod walk;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::depth::{Depth, Probes};
+use super::depth::{Depth, Probes, Reach};
 use rerank::{by_estimate, kept};
 use slope::Points;
 use walk::Walk;
@@ -173,7 +173,7 @@ struct Route {
     count: usize,
     /// Whether `leaves` are all there are.
     all: bool,
-    /// With a sieve, where they are.
+    /// With a guide, where they are.
     points: Points,
 }
 
@@ -233,9 +233,8 @@ impl<'a> Search<'a> {
         work.routing += routed - start;
 
         let listed = leaves.len();
-        let reach = self.depth.reach(self.space.form()).filter(|_| self.sieve.is_some());
-        let mut walk =
-            Walk::new(leaves, count, reach.map(|reach| (reach, self.depth.share, points)));
+        let guide = self.reach().map(|reach| (reach, self.depth.share, points));
+        let mut walk = Walk::new(leaves, count, guide);
         loop {
             let batch = walk.next(|| scored.last(self.depth.top_k));
             if batch.is_empty() {
@@ -282,6 +281,11 @@ impl<'a> Search<'a> {
         Ok((found, seen))
     }
 
+    /// With a sieve: how far the walk goes, if what is found says so.
+    fn reach(&self) -> Option<Reach> {
+        self.sieve.and_then(|_| self.depth.reach(self.space.form()))
+    }
+
     /// The leaves to look at. A root that is a leaf is scored at once.
     fn route(&self, scored: &mut Scored<'a>, work: &mut Work) -> Result<Route> {
         let (mut level, mut ranked, mut leaf) = (None, Vec::new(), false);
@@ -311,9 +315,8 @@ impl<'a> Search<'a> {
             if level <= 1 {
                 let most = self.depth.probes(self.space.form()).most;
                 // Without a guide, leaves that hold nothing are made up for by the next.
-                let guided = self.depth.reach(self.space.form()).is_some();
-                let all = self.sieve.is_some() && !guided;
-                let first = if all { ranked.len() } else { most.max(1) };
+                let ordered = self.sieve.is_some() && self.reach().is_none();
+                let first = if ordered { ranked.len() } else { most.max(1) };
                 sort_first(&mut ranked, first);
                 let count = self.count(&ranked);
                 let listed = if self.sieve.is_some() { ranked.len() } else { count };
@@ -353,7 +356,7 @@ impl<'a> Search<'a> {
 
     /// Ranks the children of a branch.
     fn rank(&self, children: &ChildrenView<'_>, points: &mut Points, out: &mut Vec<Ranked>) {
-        let first = if self.sieve.is_some() { points.extend(children) } else { 0 };
+        let first = if self.reach().is_some() { points.extend(children) } else { 0 };
         let mut ranks = Vec::new();
         let (scales, squares) = (children.scales(), children.squares());
         self.probe.to_rounded(children.codes, &scales, &squares, &mut ranks);

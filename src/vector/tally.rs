@@ -13,6 +13,9 @@ const GROUP: usize = 8;
 /// Bits of a count; what would not fit is not counted.
 const PLANES: usize = 24;
 
+/// The low bit of each byte.
+const LOW: u64 = 0x0101_0101_0101_0101;
+
 /// The counts.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -23,7 +26,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts codes, all of the width and length of the first one.
+    /// Counts codes; those of another length than the first are left out.
     pub(crate) fn add<'a>(&mut self, width: Width, codes: impl Iterator<Item = &'a [u8]>) {
         for code in codes {
             let signs = if width == Width::One { Cow::Borrowed(code) } else { signs(width, code) };
@@ -31,7 +34,7 @@ impl Tally {
             if self.words.is_empty() {
                 self.words.resize(signs.len(), ([0; PLANES], [0; GROUP]));
             }
-            if signs.len() != self.words.len() || self.codes >> PLANES != 0 {
+            if signs.len() != self.words.len() || (self.codes + 1) >> PLANES != 0 {
                 continue;
             }
             for ((_, group), word) in self.words.iter_mut().zip(signs) {
@@ -85,10 +88,15 @@ impl Tally {
         let mut out = Vec::with_capacity(self.words.len() * 64);
         for (planes, _) in &self.words {
             let mut counts = [0_u32; 64];
-            for (bit, plane) in planes.iter().enumerate().filter(|(_, plane)| **plane != 0) {
-                for (place, count) in counts.iter_mut().enumerate() {
-                    let [low, ..] = (plane >> place).to_le_bytes();
-                    *count += u32::from(low & 1) << bit;
+            // Of a plane that is shifted by k, the low bit of byte j is of component 8 j + k.
+            for (planes, weight) in planes.chunks(8).zip([0, 8, 16]) {
+                for first in 0..8 {
+                    let bits = planes.iter().map(|plane| (plane >> first) & LOW);
+                    let bytes = (0..8).zip(bits).fold(0, |sum, (bit, bits)| sum | (bits << bit));
+                    let counts = counts.iter_mut().skip(first).step_by(8);
+                    for (count, byte) in counts.zip(u64::to_le_bytes(bytes)) {
+                        *count |= u32::from(byte) << weight;
+                    }
                 }
             }
             out.extend(counts.map(|count| count as f32 * scale - 1.0));

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sealvec::{
-    DeleteOptions, DeleteOutcome, Filter, Include, Index, IndexConfig, Item, Metric, Permissions,
-    Selector,
+    DeleteOptions, DeleteOutcome, Filter, Include, Index, IndexConfig, Item, Metric, Order,
+    Permissions, Selector,
 };
 use serde_json::{Value, json};
 
@@ -109,6 +109,30 @@ fn a_count_is_of_what_the_filter_selects() {
         let count = index.count_where(&filter).unwrap();
         assert_eq!(*count, selected(&filter).len() as u64, "{filter}");
         assert_eq!(count.version, index.describe().unwrap().version);
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_is_refused() {
+    let (_db, index) = filled();
+    let odd = Filter::eq("kind", "odd");
+    let page = || index.query_metadata(&odd).limit(3);
+    let first = page().order_by("n", Order::Ascending).run().unwrap();
+    let cursor = first.next.clone().unwrap();
+    let again = page().order_by("n", Order::Ascending).cursor(cursor.clone()).run();
+    assert_eq!(again.unwrap().items.len(), 3, "the control");
+    let even = Filter::eq("kind", "even");
+    let deep = (0..40).fold(Filter::eq("n", 1), |inner, n| !(inner.and(Filter::eq("n", n))));
+    for (what, refused) in [
+        ("no items", page().limit(0).run()),
+        ("too many", page().limit(10_001).run()),
+        ("a path that is none", page().order_by("a..b", Order::Ascending).run()),
+        ("another order", page().order_by("n", Order::Descending).cursor(cursor.clone()).run()),
+        ("no order", page().cursor(cursor.clone()).run()),
+        ("another filter", index.query_metadata(&even).limit(3).cursor(cursor).run()),
+        ("a filter that is too deep", index.query_metadata(&deep).run()),
+    ] {
+        assert_eq!(refused.unwrap_err().code(), "invalid_argument", "{what}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sealvec::{
     Database, Durability, History, HistoryEntry, Include, Index, IndexConfig, Item, Metric,
@@ -99,6 +100,10 @@ fn every_change_is_told_with_its_counts_its_author_and_its_trace() {
     let found = all(&index);
     assert_eq!(found.iter().map(told).collect::<Vec<_>>(), expected);
     assert!(found.windows(2).all(|pair| pair[0].time <= pair[1].time));
+    // By the clock, of commits made just now.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let age = now.abs_diff(Duration::from_millis(found[0].time));
+    assert!(age < Duration::from_secs(600), "{age:?}");
     let tags: Vec<bool> = found.windows(2).map(|pair| pair[0].etag != pair[1].etag).collect();
     assert_eq!(tags, [false, false, true, true, true, true, false, true]);
     assert_eq!(index.history(.., 1).unwrap().commits[0].version, index.count().unwrap().version);

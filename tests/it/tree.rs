@@ -3,6 +3,7 @@
 //!
 //! After every change the tree is verified against the items, both ways.
 
+mod filtered;
 mod hard;
 pub(crate) mod recall;
 mod stored;

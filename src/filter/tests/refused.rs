@@ -121,11 +121,14 @@ fn depth_is_limited() {
             Err(error) => {
                 assert!(!allowed, "{error}");
                 assert!(error.to_string().contains("nested deeper than"), "{error}");
+                assert!(error.to_string().contains("the filter at `"), "{error}");
             }
         }
     }
     let deep = (0..2000).fold(json!(1), |inner, _| json!([inner]));
     assert!(refusal(&json!({"a": deep})).contains("nested deeper"));
+    let root = refusal(&json!({"b": 1, "$nor": [nested(16, nor), {"b": 1}]}));
+    assert!(root.contains("the filter at `$nor` has conditions nested deeper than 32"), "{root}");
 }
 
 #[test]

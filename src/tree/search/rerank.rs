@@ -88,7 +88,7 @@ impl Search<'_> {
 
 impl Scored<'_> {
     /// How far the `count`-th item is, by the estimates of those found. An item may be there more than once.
-    /// More is found from one call to the next, so it is no farther than it was.
+    /// More is found from one call to the next, so it is no farther than it was; the count is always the same.
     pub(super) fn last(&mut self, count: usize) -> Option<f32> {
         let bound = self.last.unwrap_or(f32::INFINITY);
         let near = self.candidates.iter().filter(|found| found.estimate <= bound);
@@ -175,8 +175,8 @@ impl Candidate {
 }
 
 /// The next candidate that may be within the limit. What passes a sieve is of leaves near and far,
-/// whose bounds are narrow and wide: there, one that is out says nothing of those after it. And as
-/// with it none that is within is left out, the bound itself is drawn closer: [`CLOSER`].
+/// whose bounds are narrow and wide: there, one that is out says nothing of those after it. As then
+/// none that is within is left out, the bound is drawn closer: [`CLOSER`].
 fn within(
     queue: &mut Peekable<impl Iterator<Item = Candidate>>,
     limit: f32,

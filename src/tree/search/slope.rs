@@ -2,20 +2,23 @@
 //!
 //! A filter that goes with what the vectors mean passes more on one side of the space than on the
 //! other, and what passes of a leaf lies to that side of the leaf's centroid. If the points of a leaf
-//! are normal, of variance `s^2` a component, and a point at `x` passes with probability `p(x)`,
-//! then the mean of what passes less the mean of all is `s^2` times the gradient of `log p` (Stein,
-//! "Estimation of the mean of a multivariate normal distribution", 1981, lemma 1). So
+//! are normal about `c`, of variance `s^2` a component, then what passes of them is off by `s^2` times
+//! the gradient, in `c`, of the logarithm of the share that passes (from Stein's lemma: "Estimation of the mean
+//! of a multivariate normal distribution", 1981). So
 //!
 //! - of the codes of what passed so far, in all leaves, the mean sign of each component is taken;
 //!   a normal component of mean `m` deviations has a mean sign of `sqrt(2/pi) m`, about;
 //! - what may be chance of it is taken away, as James and Stein do ("Estimation with quadratic
-//!   loss", 1961): all of it if a filter does not go with where vectors are;
+//!   loss", 1961): nearly all of it if a filter does not go with where vectors are;
 //! - and `rate(c) ~ exp(g c)` over the centroids of leaves, `g` being [`GAIN`] times the
-//!   gradient: less than all of it, for points of a leaf spread farther along some directions than
-//!   along others, and filters do not go on forever as they begin.
+//!   gradient: less than all of it, for `s` is taken from the leaf's radius, which is its farthest point;
+//!   points spread farther along some directions than along others; and filters do not go on
+//!   forever as they begin.
 //!
-//! Cost: a few nanoseconds for each row that passes; for each leaf on the list a byte a component
-//! and a product of that length after every few leaves; of no more than [`MOST`] bytes, of other
+//! That a leaf's second copies may lean together is not accounted for.
+//!
+//! Cost: a few nanoseconds for each row that passes, of one bit a component; for each leaf on the list a byte a component
+//! and a product of that length after every few leaves; of no more than about [`MOST`] bytes, of other
 //! leaves the mean is all that is known.
 
 use std::f32::consts::FRAC_PI_2;
@@ -29,7 +32,7 @@ use crate::vector::tally::Tally;
 const MOST: usize = 4 << 20;
 /// The share of the gradient that is gone by; fitted to `WordNet`.
 const GAIN: f32 = 0.3;
-/// Natural logarithms that a rate may be above or below the mean.
+/// Natural logarithms that a rate may be above or below that of the mean exponent.
 const REACH: f32 = 3.0;
 
 /// The centroids of the leaves on a list, by their places: 8 bits a component, as branches have them.
@@ -109,12 +112,23 @@ impl Slope {
         self.squares += leaf.radius * leaf.radius;
     }
 
-    /// Learns from everything that was noted, if that is a quarter more than the last time.
+    /// Learns from everything that was noted.
     pub(super) fn learn(&mut self) {
-        if self.signs.codes() <= self.learnt.saturating_add(self.learnt / 4) {
-            return;
+        // Where to, if there is a quarter more to learn it from than the last time.
+        if self.signs.codes() > self.learnt.saturating_add(self.learnt / 4) {
+            self.learnt = self.signs.codes();
+            self.turn();
         }
-        self.learnt = self.signs.codes();
+        let known: Vec<f32> = self.read.iter().filter_map(|place| self.fall(*place)).collect();
+        if known.is_empty() {
+            self.falls.clear();
+        }
+        self.level = known.iter().sum::<f32>() / count(known.len());
+        let rates = known.iter().map(|fall| times(fall - self.level));
+        self.mean = rates.sum::<f32>() / count(known.len());
+    }
+
+    fn turn(&mut self) {
         self.falls.clear();
         let mut signs = self.signs.lean();
         let length: f32 = signs.iter().map(|sign| sign * sign).sum();
@@ -123,7 +137,7 @@ impl Slope {
         let chance = components / count(usize::try_from(self.learnt).unwrap_or(usize::MAX));
         let radius = (self.squares / count(self.read.len())).sqrt();
         let scale = GAIN * (1.0 - chance / length) * (FRAC_PI_2 * components).sqrt() / radius;
-        // Nothing was learnt, or nothing is known of where the leaves are.
+        // Nothing is to be learnt, or nothing is known of where the leaves are.
         if !(scale > 0.0 && scale.is_finite()) {
             return;
         }
@@ -132,14 +146,11 @@ impl Slope {
         }
         let gradient = Probe::new(Form::Inner, &signs);
         gradient.to_rounded(&self.points.codes, &self.points.scales, &[], &mut self.falls);
-        let known: Vec<f32> = self.read.iter().filter_map(|place| self.fall(*place)).collect();
-        self.level = known.iter().sum::<f32>() / count(known.len().max(1));
-        let rates = known.iter().map(|fall| times(fall - self.level));
-        self.mean = rates.sum::<f32>() / count(known.len().max(1));
     }
 
     fn fall(&self, place: u32) -> Option<f32> {
-        self.falls.get(usize::try_from(place).ok()?).copied()
+        let fall = self.falls.get(usize::try_from(place).ok()?).copied();
+        fall.filter(|fall| fall.is_finite())
     }
 
     /// The share of a leaf's rows that may be expected to pass; never nothing.
@@ -189,10 +200,10 @@ mod tests {
 
     /// What is learnt of leaves 18 to 22 of 41, of whose 5,000 rows 500 pass; of their first components so many
     /// are positive.
-    fn learnt(positive: u64) -> Slope {
-        let mut slope = Slope::new(line(41), 0.3);
+    fn learnt(positive: u64, radius: f32, points: Points) -> Slope {
+        let mut slope = Slope::new(points, 0.3);
         for place in 18..23 {
-            let leaf = Ranked { rank: 1.0, id: NodeId(0), radius: 1.0, place };
+            let leaf = Ranked { rank: 1.0, id: NodeId(0), radius, place };
             slope.note(&leaf, 1000.0, 100.0);
         }
         let codes: Vec<[u8; 8]> = (0..500).map(|n| code(n < positive, n)).collect();
@@ -204,7 +215,7 @@ mod tests {
     #[test]
     fn more_is_expected_to_which_side_what_passed_is_of_its_centroid() {
         for (positive, side) in [(400, 1.0), (100, -1.0)] {
-            let slope = learnt(positive);
+            let slope = learnt(positive, 1.0, line(41));
             // Where it was read, what was found.
             assert!((slope.rate(20) - 0.1).abs() < 1e-2, "{}", slope.rate(20));
             for place in 0..40 {
@@ -214,20 +225,51 @@ mod tests {
             // exp(.3 * .75 * .6 * sqrt(pi/2 * 64) * 2), but for rounding.
             let factor = (slope.rate(40) / slope.rate(0)).ln() * side;
             assert!((2.3..2.8).contains(&factor), "{factor}");
+            // The wider the leaves, the less.
+            let wide = learnt(positive, 2.0, line(41));
+            let less = (wide.rate(40) / wide.rate(0)).ln() * side;
+            assert!((less * 2.0 - factor).abs() < 0.1, "{less} {factor}");
         }
+    }
+
+    #[test]
+    fn where_it_was_read_the_mean_is_what_was_found() {
+        let mut slope = learnt(400, 1.0, line(41));
+        slope.note(&Ranked { rank: 1.0, id: NodeId(0), radius: 1.0, place: 40 }, 1000.0, 100.0);
+        slope.learn();
+        let read = [18, 19, 20, 21, 22, 40].map(|place| slope.rate(place));
+        let mean = read.iter().sum::<f32>() / 6.0;
+        assert!((mean - 0.1).abs() < 1e-4 && read[5] > 0.2, "{read:?}");
+    }
+
+    #[test]
+    fn a_point_that_is_none_spoils_no_other() {
+        let mut points = line(41);
+        points.scales[19] = f32::NAN;
+        points.scales[30] = f32::INFINITY;
+        let slope = learnt(400, 1.0, points);
+        assert!((slope.rate(19) - 0.1).abs() < 1e-6 && (slope.rate(30) - 0.1).abs() < 1e-6);
+        assert!(
+            (slope.rate(20) - 0.1).abs() < 1e-2 && slope.rate(40) > 0.2 && slope.rate(0) < 0.05
+        );
+        // And where none is known that was read, nothing is known of others.
+        let mut points = line(41);
+        points.scales[18..23].fill(f32::NAN);
+        let slope = learnt(400, 1.0, points);
+        assert!((0..41).all(|place| (slope.rate(place) - 0.1).abs() < 1e-6));
     }
 
     #[test]
     fn what_may_be_chance_teaches_nothing() {
         // The 64 components vary by chance, and the first does no more than they.
-        let slope = learnt(252);
+        let slope = learnt(252, 1.0, line(41));
         let rates = [0, 20, 40].map(|place| slope.rate(place));
         assert!(rates.iter().all(|rate| (rate - 0.1).abs() < 5e-3), "{rates:?}");
     }
 
     #[test]
     fn it_is_learnt_anew_once_there_is_more_to_learn_from() {
-        let mut slope = learnt(400);
+        let mut slope = learnt(400, 1.0, line(41));
         let before = slope.rate(0);
         let add = |slope: &mut Slope, many: u64| {
             let codes: Vec<[u8; 8]> = (0..many).map(|n| code(false, n)).collect();

@@ -12,8 +12,8 @@
 //!   passed the sieve so far.
 //! - How much of a leaf passes goes by where it is, for neighbours are alike: see [`slope`](super::slope).
 //!
-//! Cost: a root and an exponential for each leaf that is still worth something, after every few
-//! leaves.
+//! Cost: a root for each leaf that is still worth something, and two exponentials if it is near
+//! enough, after every few leaves.
 
 use super::slope::{Points, Slope};
 use super::{BATCH, Ranked, sort_first};
@@ -22,12 +22,10 @@ use crate::vector::tally::Tally;
 
 /// Nodes that are read together where what is found decides whether to go on.
 const STEP: usize = 12;
-/// So many deviations out nothing is expected: one in thirty thousand.
-const NOTHING: f32 = 4.0;
 
 /// The leaves of a search, and which of them are next.
 pub(super) struct Walk {
-    /// Not read yet; the nearest first, and those after them in no order.
+    /// Not read yet. Without a guide, the nearest first.
     left: Vec<Ranked>,
     read: usize,
     /// Leaves still to be read, of those in which something passes.
@@ -93,9 +91,10 @@ impl Walk {
             return self.take(step);
         };
         guide.slope.learn();
-        let outlook = guide.outlook(last, count(self.read));
         // What is expected changes, but not so much that all need be asked again.
-        let (mut most, quarter) = (0.0_f32, guide.least / 4.0);
+        let quarter = guide.least / 4.0;
+        let outlook = guide.outlook(last, count(self.read), quarter);
+        let mut most = 0.0_f32;
         let mut worth: Vec<(f32, Ranked)> = Vec::with_capacity(self.left.len());
         worth.extend(self.left.drain(..).filter_map(|leaf| {
             let expected = outlook.expected(&leaf);
@@ -107,7 +106,9 @@ impl Walk {
             return Vec::new();
         }
         let order = |a: &(f32, Ranked), b: &(f32, Ranked)| {
-            b.0.total_cmp(&a.0).then_with(|| a.1.rank.total_cmp(&b.1.rank))
+            b.0.total_cmp(&a.0)
+                .then_with(|| a.1.rank.total_cmp(&b.1.rank))
+                .then(a.1.id.cmp(&b.1.id))
         };
         if step < worth.len() {
             worth.select_nth_unstable_by(step, order);
@@ -142,8 +143,8 @@ impl Walk {
         let Some(guide) = &mut self.guide else { return };
         guide.rows += count(rows);
         guide.slope.note(leaf, count(rows), count(passed));
-        let (at_centroid, by_distance) = leaf.cosines();
-        guide.cosines.add(distances.iter().map(|distance| at_centroid - by_distance * distance));
+        let (squares, inverse) = leaf.cosines();
+        guide.cosines.add(distances.iter().map(|distance| (squares - distance) * inverse));
     }
 
     /// How many leaves were read.
@@ -158,19 +159,21 @@ impl Walk {
 
 impl Ranked {
     /// The cosine at the centroid, between the query and a point of the leaf at a distance of it, is the
-    /// first less the distance times the second.
+    /// first less the distance, times the second.
     fn cosines(&self) -> (f32, f32) {
         let (square, radius) = (self.rank.max(0.0), self.radius);
-        let inverse = 1.0 / (2.0 * square.sqrt() * radius);
-        ((square + radius * radius) * inverse, inverse)
+        (square + radius * radius, 1.0 / (2.0 * square.sqrt() * radius))
     }
 }
 
 impl Guide {
-    /// What may be expected, of items nearer than `last`, after so many leaves were read.
-    fn outlook(&self, last: f32, read: f32) -> Outlook<'_> {
+    /// What may be expected, of items nearer than `last`, after so many leaves were read; less than `least` is nothing.
+    fn outlook(&self, last: f32, read: f32, least: f32) -> Outlook<'_> {
         let (mean, deviation) = (self.cosines.mean(), self.cosines.deviation());
-        Outlook { slope: &self.slope, last, rows: self.rows / read, mean, deviation }
+        let rows = self.rows / read;
+        // The tail is under exp(-x^2 / 2).
+        let farthest = (2.0 * (rows / least).ln().max(0.0)).sqrt();
+        Outlook { slope: &self.slope, last, rows, mean, deviation, farthest }
     }
 }
 
@@ -182,14 +185,16 @@ struct Outlook<'a> {
     /// Of the cosines.
     mean: f32,
     deviation: f32,
+    /// So many deviations out, nothing would be expected if all of a leaf passed.
+    farthest: f32,
 }
 
 impl Outlook<'_> {
     /// How many items nearer than the last a leaf may be expected to hold.
     fn expected(&self, leaf: &Ranked) -> f32 {
-        let (at_centroid, by_distance) = leaf.cosines();
-        let standard = (at_centroid - by_distance * self.last - self.mean) / self.deviation;
-        if standard > NOTHING {
+        let (squares, inverse) = leaf.cosines();
+        let standard = ((squares - self.last) * inverse - self.mean) / self.deviation;
+        if standard > self.farthest {
             return 0.0;
         }
         let passing = self.slope.rate(leaf.place) * self.rows;
@@ -338,7 +343,7 @@ mod tests {
     #[test]
     fn until_enough_is_found_the_nearest_are_next() {
         let leaves =
-            (0..40u8).map(|n| leaf(n.into(), (n % 2).into(), 1.0 + f32::from(n))).collect();
+            (0..40u8).rev().map(|n| leaf(n.into(), (n % 2).into(), 1.0 + f32::from(n))).collect();
         let mut walk = guided(leaves, 1e-3);
         let mut all = Vec::new();
         while let next @ [_, ..] = &walk.next(|| None)[..] {
@@ -348,6 +353,18 @@ mod tests {
             all.extend(ids(next));
         }
         assert_eq!(all, (0..40).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_far_leaf_that_is_a_point_is_not_read() {
+        for (rank, read) in [(4.0, 0), (1.0, 1)] {
+            let point = Ranked { radius: 0.0, ..leaf(9, 0, rank) };
+            let mut walk = guided((0..4).map(|n| leaf(n, 0, 0.5)).chain([point]).collect(), 1e-3);
+            for leaf in &walk.next(|| None) {
+                walk.note(leaf, 100, 10, &distances(leaf, 10));
+            }
+            assert_eq!(walk.next(|| Some(1.3)).len(), read, "{rank}");
+        }
     }
 
     #[test]

@@ -132,6 +132,10 @@ fn a_bad_traceparent_fails_nothing() {
         let line = format!("delete notes {id} --traceparent {header} --output json");
         assert_eq!(cli.owner(&line).json()["deleted"], 1, "{header}");
     }
+    let lines = cli.owner("history notes --limit 3 --output json").lines();
+    let traces: Vec<&Value> = lines.iter().take(3).map(|commit| &commit["trace"]).collect();
+    // The newest first: malformed, malformed, and the trace id of the good one.
+    assert_eq!(traces, ["malformed", "malformed", "80e1afed08e019fc1110464cfa66635c"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use sealvec::{
-    DeleteOptions, DeleteOutcome, Durability, IfMatch, Item, Missing, Permissions, Selector,
+    DeleteOptions, DeleteOutcome, Durability, IfMatch, Index, Item, Missing, Permissions, Selector,
     Update, WriteOptions,
 };
 
@@ -263,4 +263,30 @@ fn a_call_may_say_itself_when_it_returns() {
     assert!(!world.call(|_| lazy.delete(&["c"])).unwrap().version.durable);
     world.reopen();
     world.holds(&[]);
+}
+
+#[test]
+fn create_only_refuses_what_is_there_in_every_call_that_puts() {
+    let mut world = World::new(false);
+    world.create();
+    world.put(&["a", "b"]);
+    let create = || WriteOptions::new().if_none_match(true);
+    for id in ["a", "new"] {
+        let before = world.call(Index::describe).unwrap();
+        let both = [item("new"), item(id)];
+        let items = if id == "new" { &both[..1] } else { &both[..] };
+        let tried = world.call(|index| index.write_batch(items, &["b"], &create()));
+        match id {
+            "a" => {
+                let error = tried.unwrap_err();
+                assert_eq!(error.code(), "precondition_failed");
+                let after = world.call(Index::describe).unwrap();
+                assert_eq!(after.version, before.version, "all or nothing");
+            }
+            _ => assert_eq!(tried.unwrap().item_count, 2),
+        }
+    }
+    let update = Update::new().contents("x");
+    let error = world.call(|index| index.update_with("a", update, &create())).unwrap_err();
+    assert_eq!(error.code(), "invalid_argument");
 }

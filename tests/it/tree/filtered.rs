@@ -1,0 +1,96 @@
+//! A walk with a filter finds what exact search over the matching items finds, to the recall of the effort, wherever
+//! they lie; and fewer than it is asked for only when fewer match.
+
+use std::collections::BTreeSet;
+
+use sealvec::{Attribute, Filter, Index, IndexConfig, Item, Metric, Strategy};
+use serde_json::json;
+
+use super::ids;
+use super::recall::rows;
+use crate::support::memory;
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// A field that goes by chance, and one that goes by how far an item is from the first.
+fn filled(metric: Metric) -> (sealvec::Database, Index<'static>, usize) {
+    let vectors = rows("wordnet-5k.f16.npy");
+    let mut order: Vec<usize> = (0..vectors.len()).collect();
+    order.sort_by(|a, b| dot(&vectors[*b], &vectors[0]).total_cmp(&dot(&vectors[*a], &vectors[0])));
+    let mut items: Vec<Item> = order
+        .into_iter()
+        .enumerate()
+        .map(|(rank, n)| {
+            let fields = json!({"chance": n * 7919 % 1000, "rank": rank});
+            Item::new(format!("{n:05}"), vectors[n].clone()).metadata(fields)
+        })
+        .collect();
+    items.sort_by(|a, b| a.id().cmp(b.id()));
+    let config = ["chance", "rank"]
+        .into_iter()
+        .fold(IndexConfig::new(metric), |config, name| config.attribute(name, Attribute::Range));
+    let (db, index) = memory(config);
+    for batch in items.chunks(1000) {
+        index.upsert(batch).unwrap();
+    }
+    (db, index, vectors.len())
+}
+
+#[test]
+fn a_filtered_walk_finds_the_nearest_of_what_matches() {
+    let queries = rows("wordnet-queries-50.f16.npy");
+    for metric in [Metric::Cosine, Metric::InnerProduct] {
+        let (_db, index, total) = filled(metric);
+        for (name, filter) in [
+            ("a tenth by chance", Filter::lt("chance", 100)),
+            ("half by chance", Filter::lt("chance", 500)),
+            ("the nearest tenth", Filter::lt("rank", total / 10)),
+            ("the nearest half", Filter::lt("rank", total / 2)),
+            ("the farthest tenth", Filter::gte("rank", total * 9 / 10)),
+            ("the farthest half", Filter::gte("rank", total / 2)),
+        ] {
+            // At half the default effort, at which something may be missed.
+            let mut hits = 0;
+            for query in &queries {
+                let ask = || index.query(query).filter(filter.clone()).effort(8);
+                let truth = ask().exact().run().unwrap();
+                let (found, stats) = ask().run_with_stats().unwrap();
+                assert_eq!(stats.strategy, Strategy::FilteredTree, "{metric:?}, {name}");
+                assert_eq!((truth.len(), found.len()), (10, 10));
+                let truth: BTreeSet<&str> = ids(&truth).into_iter().collect();
+                hits += ids(&found).into_iter().filter(|id| truth.contains(id)).count();
+            }
+            println!("{metric:?}, {name}: {hits} of 500");
+            assert!(hits >= 450, "{metric:?}, {name}: {hits} of 500");
+        }
+    }
+}
+
+#[test]
+fn there_are_as_many_hits_as_are_wanted_though_nothing_matches_near_the_query() {
+    for metric in [Metric::Cosine, Metric::InnerProduct] {
+        let (_db, index, total) = filled(metric);
+        let query = &rows("wordnet-5k.f16.npy")[0];
+        let far = Filter::gte("rank", total - 600);
+        for (probes, top_k) in [(None, 10), (Some(1), 10), (Some(2), 40), (None, 40)] {
+            let mut ask = index.query(query).filter(far.clone()).top_k(top_k);
+            if let Some(probes) = probes {
+                ask = ask.probes(probes);
+            }
+            let (hits, stats) = ask.run_with_stats().unwrap();
+            assert_eq!(stats.strategy, Strategy::FilteredTree, "{metric:?} {probes:?} {top_k}");
+            assert_eq!(hits.len(), top_k, "{metric:?} {probes:?}");
+            let unique: BTreeSet<&str> = ids(&hits).into_iter().collect();
+            assert_eq!(unique.len(), top_k);
+            let about = index.query(query).filter(far.clone()).top_k(top_k).exact().run().unwrap();
+            // None can be nearer than the nearest of what matches.
+            assert!(hits[0].distance >= about[0].distance - 1e-5);
+            let matching = index.query(query).filter(far.clone()).top_k(2000).run().unwrap();
+            assert_eq!(matching.len(), 600);
+            let matching: BTreeSet<&str> = ids(&matching).into_iter().collect();
+            assert!(unique.is_subset(&matching));
+        }
+    }
+}
