@@ -1,10 +1,11 @@
 //! Filters where calls take them: queries, counts and deletes select what `Filter::matches` says.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use sealvec::{
     DeleteOptions, DeleteOutcome, Filter, Include, Index, IndexConfig, Item, Metric, Order,
-    Permissions, Selector,
+    Permissions, Selector, Update,
 };
 use serde_json::{Value, json};
 
@@ -110,6 +111,47 @@ fn a_count_is_of_what_the_filter_selects() {
         assert_eq!(*count, selected(&filter).len() as u64, "{filter}");
         assert_eq!(count.version, index.describe().unwrap().version);
     }
+}
+
+#[test]
+fn what_no_longer_matches_is_not_deleted_by_a_race() {
+    let (_db, index) = filled();
+    let (odd, new) = (Filter::eq("kind", "odd"), Filter::eq("kind", "new"));
+    let all = *index.count_where(&odd).unwrap();
+    let ids = selected(&odd);
+    let (updated, deleted) = thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let change = |id: &&String| {
+                let done = index.update(id, Update::new().metadata(json!({"kind": "new"})));
+                assert!(done.is_ok() || done.unwrap_err().code() == "item_not_found");
+                index.count_where(&new).is_ok()
+            };
+            // From the last on: deletes begin with the first.
+            ids.iter().rev().filter(change).count()
+        });
+        let deletes: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut deleted = 0;
+                    loop {
+                        let few = DeleteOptions::new().limit(5);
+                        let report = index.delete_where(&odd, &few).unwrap();
+                        deleted += report.deleted;
+                        if report.deleted == 0 {
+                            return deleted;
+                        }
+                    }
+                })
+            })
+            .collect();
+        assert_eq!(changes.join().unwrap(), ids.len());
+        let deleted: u64 = deletes.into_iter().map(|thread| thread.join().unwrap()).sum();
+        (*index.count_where(&new).unwrap(), deleted)
+    });
+    assert_eq!(updated + deleted, all, "what was changed in time is still there");
+    assert!(updated > 0 && deleted > 0, "they raced: {updated} {deleted}");
+    assert_eq!(*index.count_where(&odd).unwrap(), 0);
+    assert_eq!(*index.count().unwrap(), u64::from(ITEMS) - deleted);
 }
 
 #[test]
