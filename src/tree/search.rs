@@ -1,7 +1,7 @@
 //! Approximate search.
 //!
 //! 1. *Route*: read the root, then on each level the branches whose centroids are nearest, in one
-//!    batch; end with a list of leaves, nearest first.
+//!    batch; end with a list of leaves, those that may be wanted nearest first.
 //! 2. *Score*: read the first of these leaves in one batch and estimate the distance of every row from its code.
 //! 3. *Rerank*: in the order of the estimates, read full vectors in waves and compute exact distances.
 //!    Stop when the next lower bound exceeds the k-th exact distance, or at the cap.
@@ -12,7 +12,7 @@
 //! ranked by what it may hold, `<q,c> + ALPHA |q| radius`, and the number is fixed.
 //!
 //! Results are deterministic. Distances are exact; what may be missing is a neighbour.
-//! Memory: the pages of one batch of [`BATCH`], 24 bytes for each of three times the candidates kept, [`FIRST`] vectors;
+//! Memory: the pages of one batch of [`BATCH`], 48 bytes for each of three times the candidates kept, [`FIRST`] vectors;
 //! with a filter, a byte a component for each leaf on the list, up to 4 MiB.
 
 mod rerank;
