@@ -199,10 +199,12 @@ fn counts(index: &Index<'_>, bare: &Index<'_>) {
         time(rounds, || index.delete_with(Selector::filter(filter), &options).unwrap())
     };
     let lex = Filter::eq("lex", 30);
-    let rows: [(&str, Duration, Duration); 4] = [
+    let near = Filter::lt("near", 100);
+    let rows: [(&str, Duration, Duration); 5] = [
         ("count, 1 % by $in", count(index, &one, 20), count(bare, &one, 3)),
         ("count, lex = 30", count(index, &lex, 20), count(bare, &lex, 3)),
         ("count, not lex = 30", count(index, &!lex.clone(), 20), count(bare, &!lex, 3)),
+        ("count, near < 100, a range", count(index, &near, 20), count(bare, &near, 3)),
         ("dry run of delete_where, 1 %", dry(index, &one, 5), dry(bare, &one, 3)),
     ];
     for (name, with, without) in rows {
@@ -211,21 +213,22 @@ fn counts(index: &Index<'_>, bare: &Index<'_>) {
     }
 }
 
-/// Single upserts of new items with five indexed fields, and without, one after the other.
-fn upserts(index: &Index<'_>, bare: &Index<'_>, items: &[Item]) {
+/// Single upserts of new items with indexed fields, and without, one after the other.
+fn upserts(fields: &str, index: &Index<'_>, bare: &Index<'_>, items: &[Item]) {
     let mut spent: [Vec<Duration>; 4] = Default::default();
     for (n, item) in items.iter().take(2000).enumerate() {
-        let item = item.clone().with_id(format!("new {n}"));
+        let id = format!("new {n}");
+        let item = item.clone().with_id(&id);
         for (place, index) in [index, bare].into_iter().enumerate() {
             let start = Instant::now();
             index.upsert(std::slice::from_ref(&item)).unwrap();
             spent[place].push(start.elapsed());
             let start = Instant::now();
-            index.delete(&[format!("new {n}")]).unwrap();
+            index.delete(&[&id]).unwrap();
             spent[place + 2].push(start.elapsed());
         }
     }
-    println!("\n| call, median of 2,000 | with five indexed fields | without | ratio |");
+    println!("\n| call, median of 2,000 | with {fields} | without | ratio |");
     println!("|---|---|---|---|");
     let median = |times: &[Duration]| {
         let mut times = times.to_vec();
@@ -281,5 +284,6 @@ fn main() {
     let [all, declared, none] = &loaded;
     searches(all, &queries, items.len());
     counts(all, none);
-    upserts(declared, none, &items);
+    upserts("five indexed fields", declared, none, &items);
+    upserts("six, two with ranges", all, none, &items);
 }

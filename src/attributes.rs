@@ -37,5 +37,5 @@ pub(crate) mod words;
 mod tests;
 
 pub(crate) use edits::{Edits, rebuild, reseal};
-pub(crate) use select::{Selected, resolve, select};
+pub(crate) use select::{Selected, Sift, resolve, select};
 pub(crate) use verify::check;

@@ -33,7 +33,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 pub use build::Operand;
-pub(crate) use fields::{Span, check_field, exactly_real, fields, is_field, sort_value, word};
+pub(crate) use fields::{Span, beside, check_field, fields, is_field, sort_value, word};
 use node::{Form, MAX_DEPTH, MAX_NODES, MAX_REGEXES, MAX_VALUES};
 pub(crate) use node::{Node, Path, Predicate, Than};
 pub(crate) use value::order;

@@ -122,6 +122,10 @@ impl<'a> Edits<'a> {
             put(Kind::Column, key.names.attribute(&field), COLUMN, edits);
         }
         put(Kind::Directory, [0; 16], DIRECTORY, self.directory);
+        // A column takes numbers in their order faster. Stable: of two edits of one, the last counts.
+        for edits in blocks.values_mut() {
+            edits.sort_by_key(|(offset, _)| *offset);
+        }
         blocks
     }
 
@@ -262,10 +266,7 @@ fn edit(block: &mut Block, edits: &[(u64, Edit)]) -> Result<()> {
                 *old = *item;
                 sound
             }
-            (Block::Column(spans), Edit::Span(span)) => {
-                *spans.get_mut(place).ok_or_else(damaged)? = *span;
-                true
-            }
+            (Block::Column(column), Edit::Span(span)) => column.set(*offset, *span),
             _ => false,
         };
         if !sound {

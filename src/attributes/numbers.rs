@@ -55,6 +55,16 @@ impl Numbers {
         true
     }
 
+    /// As one array of bits, the lowest first; `None` if it would be over twice as long as they are here.
+    pub(crate) fn to_words(&self) -> Option<Vec<u64>> {
+        let held = self.blocks.iter().flatten().count();
+        (self.blocks.len() <= held * 2).then(|| {
+            let none = Bits::default();
+            let blocks = self.blocks.iter().map(|bits| bits.as_deref().unwrap_or(&none).words());
+            blocks.flatten().copied().collect()
+        })
+    }
+
     fn place(&mut self, block: u64) -> Option<&mut Option<Box<Bits>>> {
         let block = usize::try_from(block).ok().filter(|block| *block < MOST)?;
         if self.blocks.len() <= block {

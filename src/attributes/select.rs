@@ -62,20 +62,6 @@ impl Selected {
         self.numbers.contains(number) != self.inverted
     }
 
-    /// Appends the places of the numbers that may be selected. Each is written, and kept or written
-    /// over: which of them pass no processor guesses.
-    pub(crate) fn sift(&self, numbers: &[[u8; 4]], places: &mut Vec<u32>) {
-        let mut end = places.len();
-        places.resize(end + numbers.len(), 0);
-        for (place, number) in (0u32..).zip(numbers) {
-            if let Some(slot) = places.get_mut(end) {
-                *slot = place;
-            }
-            end += usize::from(self.contains(u32::from_be_bytes(*number).into()));
-        }
-        places.truncate(end);
-    }
-
     /// How many, of so many items.
     pub(crate) fn count(&self, items: u64) -> u64 {
         let listed = self.numbers.len();
@@ -116,6 +102,45 @@ impl Selected {
 
     fn is_none(&self) -> bool {
         !self.inverted && self.numbers.is_empty()
+    }
+}
+
+/// What tells of many items whether they may be selected.
+pub(crate) struct Sift<'a> {
+    selected: &'a Selected,
+    /// The numbers as one array, if it is not much longer than they are.
+    words: Option<Vec<u64>>,
+}
+
+impl<'a> Sift<'a> {
+    pub(crate) fn new(selected: &'a Selected) -> Self {
+        Self { selected, words: selected.numbers.to_words() }
+    }
+
+    /// Appends the places of the numbers that may be selected. Each is written, and kept or written
+    /// over: which of them pass no processor guesses.
+    pub(crate) fn sift(&self, numbers: &[[u8; 4]], places: &mut Vec<u32>) {
+        let mut end = places.len();
+        places.resize(end + numbers.len(), 0);
+        let mut keep = |place: u32, passes: bool| {
+            if let Some(slot) = places.get_mut(end) {
+                *slot = place;
+            }
+            end += usize::from(passes);
+        };
+        let numbers = (0u32..).zip(numbers.iter().map(|number| u32::from_be_bytes(*number)));
+        if let Some(words) = &self.words {
+            let inverted = u64::from(self.selected.inverted);
+            for (place, number) in numbers {
+                let word = words.get(number as usize / 64).copied().unwrap_or_default();
+                keep(place, word >> (number % 64) & 1 != inverted);
+            }
+        } else {
+            for (place, number) in numbers {
+                keep(place, self.selected.contains(number.into()));
+            }
+        }
+        places.truncate(end);
     }
 }
 
@@ -329,18 +354,25 @@ mod tests {
 
     #[test]
     fn what_is_sifted_are_the_places_of_what_is_selected() {
-        let mut numbers = Numbers::default();
-        let listed = [0, 3, 4095, 4096, 9000, u64::from(u32::MAX)];
-        assert!(listed.iter().all(|number| numbers.insert(*number)));
-        let tags = [3, 1, 4096, 9001, 9000, u32::MAX, 0, 4097];
-        for (inverted, places) in [(false, [0, 2, 4, 5, 6].as_slice()), (true, &[1, 3, 7])] {
-            let set = Selected { inverted, ..Selected::new(numbers.clone()) };
-            // Onto what is there.
-            let mut found = vec![77];
-            set.sift(&tags.map(u32::to_be_bytes), &mut found);
-            assert_eq!(found, [&[77], places].concat());
-            set.sift(&[], &mut found);
-            assert_eq!(found.len(), places.len() + 1);
+        // Close together, and so far apart that no array holds them.
+        for far in [9000, u32::MAX] {
+            let mut numbers = Numbers::default();
+            let listed = [0, 3, 4095, 4096, 9000, far];
+            assert!(listed.iter().all(|number| numbers.insert(u64::from(*number))));
+            let tags = [3, 1, 4096, 9001, 9000, u32::MAX, 0, 4097, 20_000];
+            for inverted in [false, true] {
+                let set = Selected { inverted, ..Selected::new(numbers.clone()) };
+                let sift = Sift::new(&set);
+                assert_eq!(sift.words.is_some(), far == 9000);
+                let passes = (0u32..).zip(tags).filter(|(_, tag)| listed.contains(tag) != inverted);
+                let places: Vec<u32> = passes.map(|(place, _)| place).collect();
+                // Onto what is there.
+                let mut found = vec![77];
+                sift.sift(&tags.map(u32::to_be_bytes), &mut found);
+                assert_eq!(found, [&[77], &places[..]].concat());
+                sift.sift(&[], &mut found);
+                assert_eq!(found.len(), places.len() + 1);
+            }
         }
     }
 }

@@ -352,7 +352,7 @@ fn sizes_say_no_more_than_a_class() {
     for (kind, sizes) in [
         (Kind::Posting, &[71, 95, 191, 575][..]),
         (Kind::Directory, &[1085]),
-        (Kind::Column, &[207, 1215, 4671, 4425, 8521, 16713, 33097]),
+        (Kind::Column, &[207, 1215, 4671, 4681, 6729, 8777, 12873, 16969, 33353, 66121]),
     ] {
         let stored: BTreeSet<usize> =
             blocks(&engine, kind).iter().map(|(_, value)| value.len()).collect();

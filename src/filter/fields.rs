@@ -202,7 +202,7 @@ pub(crate) fn word(value: &Value) -> Option<Vec<u8>> {
 }
 
 /// The float that is exactly this number.
-pub(crate) fn exactly_real(number: &Number) -> Option<f64> {
+fn exactly_real(number: &Number) -> Option<f64> {
     match Exact::from(number) {
         Exact::Real(real) => real.is_finite().then_some(real),
         #[expect(clippy::cast_precision_loss, reason = "compared with what it came from")]
@@ -211,6 +211,24 @@ pub(crate) fn exactly_real(number: &Number) -> Option<f64> {
             numbers(&Exact::Real(real), &Exact::Whole(whole)).is_eq().then_some(real)
         }
     }
+}
+
+/// A comparison with a float that passes the same floats: if no float is the bound, one beside it is.
+pub(crate) fn beside(than: Than, bound: &Number) -> (Than, f64) {
+    let bound = Exact::from(bound);
+    #[expect(clippy::cast_precision_loss, reason = "compared with what it came from")]
+    let real = match bound {
+        Exact::Real(real) => real,
+        Exact::Whole(whole) => whole as f64,
+    };
+    let than = match (numbers(&Exact::Real(real), &bound), than) {
+        (Ordering::Less, Than::Gt | Than::Gte) => Than::Gt,
+        (Ordering::Less, Than::Lt | Than::Lte) => Than::Lte,
+        (Ordering::Greater, Than::Gt | Than::Gte) => Than::Gte,
+        (Ordering::Greater, Than::Lt | Than::Lte) => Than::Lt,
+        (Ordering::Equal, than) => than,
+    };
+    (than, real)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::records::{
     sample_commit, sample_fold, sample_item, sample_table, sealed_commit, sealed_item, sealed_wrap,
 };
 use super::replay::{directory, replay};
-use crate::attributes::block::{Bits, Block};
+use crate::attributes::block::{Bits, Block, Column};
 use crate::commit::{self, Commit, Operation};
 use crate::crypto::wrap::Right;
 use crate::filter::Span;
@@ -187,12 +187,13 @@ fn attributes() -> Seeds {
     places[0] = [1; 16];
     places[63] = [2; 16];
     let column = |items: usize, two: bool| {
-        let mut spans = vec![None; 2048];
-        for (item, span) in (0u16..).zip(spans.iter_mut().take(items)) {
+        let mut column = Column::default();
+        for item in (0u16..).take(items) {
             let greatest = f64::from(item);
-            *span = Some(Span { least: if two { -0.0 } else { greatest }, greatest });
+            let least = if two { -0.0 } else { greatest };
+            assert!(column.set(item.into(), Some(Span { least, greatest })));
         }
-        (2, Block::Column(spans))
+        (2, Block::Column(column))
     };
     let blocks = [
         posting(1),

@@ -4,7 +4,7 @@
 //! read for their ids, and each must be the record the row speaks of.
 
 use super::{Candidate, QueryStats, Settings, Strategy};
-use crate::attributes::Selected;
+use crate::attributes::{Selected, Sift};
 use crate::error::{Error, Fault, Result};
 use crate::handle::Shared;
 use crate::index::{PageReader, open_item};
@@ -43,12 +43,13 @@ impl Tree<'_> {
         let items = key.head.commit.item_count;
         let passing = selected.map_or(items, |selected| selected.count(items));
         let depth = settings.depth(items, passing);
-        let sift = |tags: &[[u8; 4]], places: &mut Vec<u32>| {
-            if let Some(selected) = selected {
-                selected.sift(tags, places);
+        let sift = selected.map(Sift::new);
+        let pass = |tags: &[[u8; 4]], places: &mut Vec<u32>| {
+            if let Some(sift) = &sift {
+                sift.sift(tags, places);
             }
         };
-        let sieve = selected.map(|_| Sieve { passing: &sift, items: passing });
+        let sieve = selected.map(|_| Sieve { passing: &pass, items: passing });
         let (found, work) = search::search(&pages, space, query, scorer, &depth, sieve.as_ref())?;
         let start = std::time::Instant::now();
         let candidates = name(snapshot, key, &found, settings.top_k, &pages)?;

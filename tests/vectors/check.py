@@ -304,7 +304,7 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(6) + db_salt)
+    check("database.record", b"sealvec" + u8(7) + db_salt)
 
     owed = u8(0) + u64(0) + u64(0) + u8(2) + u64(1000) + u64(258) + u8(1) + u64(2000) + u64(259)
     check("purge_owed.key", bytes(16) + u8(2) + INDEX)
@@ -382,7 +382,19 @@ def centroid(first):
 
 
 def first_bits(count):
-    return ((1 << count) - 1).to_bytes(256, "little")
+    return ((1 << count) - 1).to_bytes(512, "little")
+
+
+def planes(width, numbers):
+    """Bit 0 of every number, bit 1 of every number, and so on."""
+    bits = [sum((number >> bit & 1) << at for at, number in enumerate(numbers)) for bit in range(width)]
+    return b"".join(plane.to_bytes(512, "little") for plane in bits)
+
+
+def ordered(number):
+    """The bits of a float, so that greater floats are greater integers."""
+    bits = int.from_bytes(struct.pack(">d", number), "big")
+    return bits ^ (2**64 - 1 if bits >> 63 else 2**63)
 
 
 def attributes():
@@ -405,14 +417,16 @@ def attributes():
         (0x0E, "bitmap", 0x40, places[0], 4, u16(65) + bitmap),
         (0x0F, "directory", 0x41, bytes(8) + u64(5), 5, bytes(16) + ramp(0x70, 16) + bytes(62 * 16)),
         (0x10, "column", 0x42, places[1], 6, u16(1) + u16(1) + struct.pack(">dd", -1.5, 2.25) + bytes(7 * 18)),
-        (0x11, "narrow", 0x42, places[1], 7, u16(1945) + first_bits(1945) + u8(0) + u8(2) + struct.pack(">d", -5)
-            + b"".join(u16(13 * item) for item in range(1945)) + bytes(2 * 103)),
-        (0x12, "two", 0x42, places[1], 8, u16(257) + first_bits(257) + u8(1) + u8(4) + struct.pack(">d", -5)
-            + bytes(4 * 2048) + u32(70005) * 257 + bytes(4 * 1791)),
+        (0x11, "narrow", 0x42, places[1], 7, u16(1945) + first_bits(1945) + u8(0) + u8(16) + struct.pack(">d", -5)
+            + planes(16, [13 * item for item in range(1945)])),
+        (0x12, "two", 0x42, places[1], 8, u16(257) + first_bits(257) + u8(1) + u8(24) + struct.pack(">d", -5)
+            + planes(24, [0] * 257) + planes(24, [70005] * 257)),
+        (0x13, "float", 0x42, places[1], 9, u16(300) + first_bits(300) + u8(0) + u8(64) + bytes(8)
+            + planes(64, [ordered(item / 4 - 20) for item in range(300)])),
     ]:
         plain = u64(number) + content
         check(f"attribute.{name}.plain", plain)
-        form = 3 if kind == 0x42 else 1
+        form = 4 if kind == 0x42 else 1
         salt, at = ramp(first, 24), place(kind, logical, 258, form=form)
         stored = given(f"attribute.{name}")
         assert stored[:37] == u8(form) + u32(2) + u64(258) + salt

@@ -1,7 +1,7 @@
 //! Blocks of the attribute index: words, plaintexts, sealed values and keys.
 
 use super::{EPOCH, Inputs, Lines, ramp};
-use crate::attributes::block::{Bits, Block, shape};
+use crate::attributes::block::{Bits, Block, Column, shape};
 use crate::attributes::words;
 use crate::crypto::kdf::Names;
 use crate::filter::{Span, word};
@@ -26,28 +26,37 @@ pub(super) fn put(lines: &mut Lines, inputs: &Inputs) {
         "Blocks, sealed for commit 258: of a posting, number 3 with the items 2 and 4095, and number 4\n\
          with the first 65; of the directory, number 5 with the item 70..7f as its second; of a column,\n\
          number 6 with item 1 from -1.5 to 2.25, number 7 with -5, 8, 21 and so on in its first 1945 items,\n\
-         and number 8 with -5 to 70000 in its first 257. Salts begin at\n\
-         0d, 0e, 0f, 10, 11 and 12.",
+         number 8 with -5 to 70000 in its first 257, and number 9 with -20, -19.75 and so on in its first\n\
+         300. Salts begin at 0d, 0e, 0f, 10, 11, 12 and 13.",
     );
     let bits = |offsets: &mut dyn Iterator<Item = u64>| {
         let mut bits = Bits::default();
         offsets.for_each(|offset| assert!(bits.insert(offset)));
         Block::Posting(bits)
     };
-    let (mut items, mut spans) = (vec![[0; 16]; 64], vec![None; 2048]);
+    let mut items = vec![[0; 16]; 64];
     items[1] = ramp(0x70);
-    spans[1] = Some(Span { least: -1.5, greatest: 2.25 });
-    let narrow = (0..2048i32).map(|item| (item < 1945).then(|| f64::from(item * 13 - 5)));
-    let narrow = narrow.map(|number| number.map(|number| Span { least: number, greatest: number }));
-    let two = (0..2048).map(|item| (item < 257).then_some(Span { least: -5.0, greatest: 7e4 }));
-    let (narrow, two) = (Block::Column(narrow.collect()), Block::Column(two.collect()));
+    let column_of = |spans: &mut dyn Iterator<Item = (u64, f64, f64)>| {
+        let mut column = Column::default();
+        for (offset, least, greatest) in spans {
+            assert!(column.set(offset, Some(Span { least, greatest })));
+        }
+        Block::Column(column)
+    };
+    let one = column_of(&mut [(1, -1.5, 2.25)].into_iter());
+    let narrow = (0..1945u32).map(|item| (item.into(), f64::from(item) * 13.0 - 5.0));
+    let narrow = column_of(&mut narrow.map(|(item, number)| (item, number, number)));
+    let two = column_of(&mut (0..257).map(|item| (item, -5.0, 7e4)));
+    let float = (0..300u32).map(|item| (item.into(), f64::from(item) / 4.0 - 20.0));
+    let float = column_of(&mut float.map(|(item, number)| (item, number, number)));
     let blocks = [
         ("posting", Kind::Posting, posting, 3, bits(&mut [2, 4095].into_iter())),
         ("bitmap", Kind::Posting, posting, 4, bits(&mut (0..65))),
         ("directory", Kind::Directory, key::number_id(5), 5, Block::Directory(items)),
-        ("column", Kind::Column, column, 6, Block::Column(spans)),
+        ("column", Kind::Column, column, 6, one),
         ("narrow", Kind::Column, column, 7, narrow),
         ("two", Kind::Column, column, 8, two),
+        ("float", Kind::Column, column, 9, float),
     ];
     for (first, (name, kind, logical, number, block)) in (0x0d..).zip(blocks) {
         let plain = block.encode(number).unwrap();
