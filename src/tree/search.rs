@@ -294,7 +294,9 @@ impl<'a> Search<'a> {
             let root = NodeView::decode(codes).ok_or_else(damaged)?;
             level = Some(root.level);
             match root.entries {
-                EntriesView::Children(children) => self.rank(&children, &mut points, &mut ranked),
+                EntriesView::Children(children) => {
+                    self.rank(&children, 1, &mut points, &mut ranked);
+                }
                 EntriesView::Rows(view) => {
                     leaf = true;
                     self.score(&view, &root.centroid, rows, scored).map(drop)?;
@@ -340,7 +342,7 @@ impl<'a> Search<'a> {
                         NodeView { entries: EntriesView::Children(children), level: l, .. }
                             if l == level =>
                         {
-                            self.rank(&children, &mut points, &mut ranked);
+                            self.rank(&children, ids.len(), &mut points, &mut ranked);
                             Ok(())
                         }
                         _ => Err(damaged()),
@@ -354,9 +356,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Ranks the children of a branch.
-    fn rank(&self, children: &ChildrenView<'_>, points: &mut Points, out: &mut Vec<Ranked>) {
-        let first = if self.reach().is_some() { points.extend(children) } else { 0 };
+    /// Ranks the children of a branch, one of so many.
+    fn rank(
+        &self,
+        children: &ChildrenView<'_>,
+        branches: usize,
+        points: &mut Points,
+        out: &mut Vec<Ranked>,
+    ) {
+        let first = if self.reach().is_some() { points.extend(children, branches) } else { 0 };
         let mut ranks = Vec::new();
         let (scales, squares) = (children.scales(), children.squares());
         self.probe.to_rounded(children.codes, &scales, &squares, &mut ranks);

@@ -1,8 +1,8 @@
 //! How often each component of many codes is positive.
 //!
-//! Counts are kept in bit planes, 64 components to a word: plane `p` of a word holds bit `p` of each
+//! Counts are kept in bit planes, 128 components to a pair of words: plane `p` of a pair holds bit `p` of each
 //! of its counts. Eight codes go in together, through the carry-save adders of Harley and Seal (Warren, *Hacker's
-//! Delight*, 2nd edition, section 5-1), so that a word costs about seven operations a code.
+//! Delight*, 2nd edition, section 5-1), so that a pair costs about seven operations a code.
 
 use std::borrow::Cow;
 
@@ -16,11 +16,16 @@ const PLANES: usize = 24;
 /// The low bit of each byte.
 const LOW: u64 = 0x0101_0101_0101_0101;
 
+/// Two words: what processors have registers for.
+type Pair = [u64; 2];
+
 /// The counts.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Of each word of a code: bit planes, and the signs of the codes that wait to be counted.
-    words: Vec<([u64; PLANES], [u64; GROUP])>,
+    /// Of each pair of words of a code: bit planes, and the signs of the codes that wait to be counted.
+    pairs: Vec<([Pair; PLANES], [Pair; GROUP])>,
+    /// Words of a code.
+    words: usize,
     waiting: usize,
     codes: u32,
 }
@@ -31,15 +36,17 @@ impl Tally {
         for code in codes {
             let signs = if width == Width::One { Cow::Borrowed(code) } else { signs(width, code) };
             let signs = signs.as_chunks().0;
-            if self.words.is_empty() {
-                self.words.resize(signs.len(), ([0; PLANES], [0; GROUP]));
+            if self.codes == 0 {
+                self.words = signs.len();
+                self.pairs.resize(self.words.div_ceil(2), Default::default());
             }
-            if signs.len() != self.words.len() || (self.codes + 1) >> PLANES != 0 {
+            if signs.len() != self.words || (self.codes + 1) >> PLANES != 0 {
                 continue;
             }
-            for ((_, group), word) in self.words.iter_mut().zip(signs) {
-                if let Some(place) = group.get_mut(self.waiting) {
-                    *place = u64::from_le_bytes(*word);
+            for ((_, group), words) in self.pairs.iter_mut().zip(signs.chunks(2)) {
+                if let Some(pair) = group.get_mut(self.waiting) {
+                    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+                    pair.iter_mut().zip(words).for_each(|(place, word)| *place = word);
                 }
             }
             self.codes += 1;
@@ -53,7 +60,7 @@ impl Tally {
     /// Counts what is waiting.
     fn count(&mut self) {
         self.waiting = 0;
-        for (planes, group) in &mut self.words {
+        for (planes, group) in &mut self.pairs {
             let [ones, twos, fours, rest @ ..] = planes;
             let [x0, x1, x2, x3, x4, x5, x6, x7] = std::mem::take(group);
             let mut pairs = [(x0, x1), (x2, x3), (x4, x5), (x6, x7)];
@@ -67,10 +74,10 @@ impl Tally {
             let (sum, mut carry) = full(*fours, low, high);
             *fours = sum;
             for plane in rest {
-                if carry == 0 {
+                if carry == [0; 2] {
                     break;
                 }
-                (*plane, carry) = (*plane ^ carry, *plane & carry);
+                (*plane, carry) = half(*plane, carry);
             }
         }
     }
@@ -85,8 +92,12 @@ impl Tally {
     pub(crate) fn lean(&mut self) -> Vec<f32> {
         self.count();
         let scale = 2.0 / self.codes.max(1) as f32;
-        let mut out = Vec::with_capacity(self.words.len() * 64);
-        for (planes, _) in &self.words {
+        let mut out = Vec::with_capacity(self.words * 64);
+        let words = self
+            .pairs
+            .iter()
+            .flat_map(|(planes, _)| [planes.map(|[word, _]| word), planes.map(|[_, word]| word)]);
+        for planes in words.take(self.words) {
             let mut counts = [0_u32; 64];
             // Of a plane that is shifted by k, the low bit of byte j is of component 8 j + k.
             for (planes, weight) in planes.chunks(8).zip([0, 8, 16]) {
@@ -105,10 +116,16 @@ impl Tally {
     }
 }
 
-/// Sums and carries of three bits, 64 times.
-const fn full(a: u64, b: u64, c: u64) -> (u64, u64) {
-    let half = a ^ b;
-    (half ^ c, (a & b) | (half & c))
+/// Sums and carries of three bits, 128 times.
+fn full(a: Pair, b: Pair, c: Pair) -> (Pair, Pair) {
+    let (once, twice) = half(a, b);
+    let (sum, carry) = half(once, c);
+    (sum, [twice[0] | carry[0], twice[1] | carry[1]])
+}
+
+/// Of two bits.
+const fn half(a: Pair, b: Pair) -> (Pair, Pair) {
+    ([a[0] ^ b[0], a[1] ^ b[1]], [a[0] & b[0], a[1] & b[1]])
 }
 
 /// The signs of a code of more than one bit: the upper half of its values is positive.
@@ -125,6 +142,18 @@ fn signs(width: Width, code: &[u8]) -> Cow<'static, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_odd_number_of_words_is_counted_and_nothing_of_no_words() {
+        let codes = [[0xff; 24], [0; 24], [0xff; 24]];
+        let mut tally = Tally::default();
+        tally.add(Width::One, codes.iter().map(|code| &code[..]));
+        let lean = tally.lean();
+        assert!(lean.len() == 192 && lean.iter().all(|lean| (lean - 1.0 / 3.0).abs() < 1e-6));
+        let mut tally = Tally::default();
+        tally.add(Width::One, [&[][..], &[], &[1; 8]].into_iter());
+        assert!(tally.lean().is_empty());
+    }
 
     #[test]
     fn components_are_counted_at_every_width_whatever_the_number_of_codes() {

@@ -44,11 +44,16 @@ pub(super) struct Points {
 }
 
 impl Points {
-    /// Adds the centroids of a branch's children; returns the place of the first.
-    pub(super) fn extend(&mut self, children: &ChildrenView<'_>) -> u32 {
+    /// Adds the centroids of a branch's children, one of so many branches; returns the place of the first.
+    pub(super) fn extend(&mut self, children: &ChildrenView<'_>, branches: usize) -> u32 {
         let first = self.len;
         let scales = children.scales();
         self.len = self.len.saturating_add(u32::try_from(scales.len()).unwrap_or(u32::MAX));
+        if self.codes.is_empty() {
+            // Branches are about as large; to grow is to copy.
+            let all = children.codes.len().saturating_mul(branches);
+            self.codes.reserve(all.saturating_add(all / 4).min(MOST));
+        }
         if self.codes.len() < MOST {
             self.codes.extend_from_slice(children.codes);
             self.scales.extend(scales);
@@ -63,7 +68,7 @@ impl Points {
     }
 }
 
-/// What the leaves that were read say of the others.
+/// What the leaves that were read say of the others. Rates are logarithms, and so is their mean.
 pub(super) struct Slope {
     points: Points,
     /// The share of everything that passes.
@@ -76,10 +81,13 @@ pub(super) struct Slope {
     /// The signs of what passed, and of how many rows they were when they were last looked at.
     signs: Tally,
     learnt: u32,
-    /// `-g c` of each leaf, and the mean over those that were read of it and of the rates that follow from it.
+    /// `-g c` of each leaf, and the mean over those that were read of it and of what follows from it.
     falls: Vec<f32>,
     level: f32,
     mean: f32,
+    /// The rate over all of them, and the least there is of any.
+    rate: f32,
+    least: f32,
 }
 
 impl Slope {
@@ -95,7 +103,9 @@ impl Slope {
             learnt: 0,
             falls: Vec::new(),
             level: 0.0,
-            mean: 1.0,
+            mean: 0.0,
+            rate: share.ln(),
+            least: (share / 10.0).ln(),
         }
     }
 
@@ -124,8 +134,10 @@ impl Slope {
             self.falls.clear();
         }
         self.level = known.iter().sum::<f32>() / count(known.len());
-        let rates = known.iter().map(|fall| times(fall - self.level));
-        self.mean = rates.sum::<f32>() / count(known.len());
+        let times = known.iter().map(|fall| rise(fall - self.level).exp());
+        self.mean = (times.sum::<f32>() / count(known.len())).ln();
+        let rate = if self.rows > 0.0 { self.passed / self.rows } else { self.share };
+        self.rate = rate.ln();
     }
 
     fn turn(&mut self) {
@@ -153,16 +165,15 @@ impl Slope {
         fall.filter(|fall| fall.is_finite())
     }
 
-    /// The share of a leaf's rows that may be expected to pass; never nothing.
-    pub(super) fn rate(&self, place: u32) -> f32 {
-        let rate = if self.rows > 0.0 { self.passed / self.rows } else { self.share };
-        let times = self.fall(place).map_or(1.0, |fall| times(fall - self.level) / self.mean);
-        (rate * times).clamp(self.share / 10.0, 1.0)
+    /// The logarithm of the share of a leaf's rows that may be expected to pass; never of nothing.
+    pub(super) fn log_rate(&self, place: u32) -> f32 {
+        let times = self.fall(place).map_or(0.0, |fall| rise(fall - self.level) - self.mean);
+        (self.rate + times).max(self.least).min(0.0)
     }
 }
 
-fn times(fall: f32) -> f32 {
-    (-fall).clamp(-REACH, REACH).exp()
+fn rise(fall: f32) -> f32 {
+    (-fall).clamp(-REACH, REACH)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -179,6 +190,12 @@ mod tests {
     use crate::id::NodeId;
     use crate::vector::kernels::codes::Width;
     use crate::vector::scalar::Rounded;
+
+    impl Slope {
+        fn rate(&self, place: u32) -> f32 {
+            self.log_rate(place).exp()
+        }
+    }
 
     /// Leaves on a line, from -1 to 1.
     pub(in super::super) fn line(leaves: u8) -> Points {
@@ -298,6 +315,7 @@ mod tests {
             }
         }
         slope.note(&Ranked { rank: 1.0, id: NodeId(0), radius: 1.0, place: 0 }, 1e6, 0.0);
+        slope.learn();
         assert!((slope.rate(0) - 0.025).abs() < 1e-6);
     }
 }
