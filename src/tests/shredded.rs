@@ -11,7 +11,7 @@ use crate::config::{IndexConfig, Options};
 use crate::crypto::kdf::Salt;
 use crate::crypto::{IndexKey, KeyContext};
 use crate::database::Database;
-use crate::index::{Index, Item, open_item};
+use crate::index::{Index, Item, Update, open_item};
 use crate::keyring::ReadKey;
 use crate::purge::{PurgeOptions, PurgeScope};
 use crate::store::key;
@@ -63,8 +63,8 @@ fn salts(index: &Index<'_>) -> Vec<Salt> {
     })
 }
 
-#[test]
-fn what_a_purge_leaves_of_a_payload_opens_with_nothing_that_is_left() {
+/// Makes an index of 30 items, changes one of them, and purges everything but its ciphertext.
+fn shred(change: &dyn Fn(&Index<'_>), items_left: usize) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let db = Database::open(&path, Options::new().threads(1)).unwrap();
@@ -98,7 +98,7 @@ fn what_a_purge_leaves_of_a_payload_opens_with_nothing_that_is_left() {
     };
     assert!(salts(&index).iter().any(|salt| opens(&record, salt)), "the control");
 
-    index.delete(&["9"]).unwrap();
+    change(&index);
     let receipt = index.purge(PurgeScope::Records, PurgeOptions::new()).unwrap();
     assert!(receipt.payload_remains);
     let left = std::fs::read_dir(&path).unwrap().any(|entry| {
@@ -107,7 +107,24 @@ fn what_a_purge_leaves_of_a_payload_opens_with_nothing_that_is_left() {
     });
     assert!(left, "the ciphertext is still there, so this says something");
     let salts = salts(&index);
-    assert!(salts.len() >= 2 * 29);
+    assert!(salts.len() >= 2 * items_left);
     assert!(!salts.iter().any(|salt| opens(&record, salt)));
     assert!(!salts.contains(&record.payload_salt));
+}
+
+#[test]
+fn what_a_purge_leaves_of_a_deleted_payload_opens_with_nothing_that_is_left() {
+    shred(&|index| assert_eq!(index.delete(&["9"]).unwrap().deleted, 1), 29);
+}
+
+#[test]
+fn what_a_purge_leaves_of_an_overwritten_payload_opens_with_nothing_that_is_left() {
+    let item = Item::new("9", [-5.0, 1.0]).contents(vec![99; 200]);
+    shred(&|index| assert_eq!(index.upsert(std::slice::from_ref(&item)).unwrap().updated, 1), 30);
+}
+
+#[test]
+fn what_a_purge_leaves_of_an_updated_payload_opens_with_nothing_that_is_left() {
+    let update = Update::new().contents(vec![99; 200]);
+    shred(&|index| assert_eq!(index.update("9", update.clone()).unwrap().updated, 1), 30);
 }
