@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::commit::{Draft, Operation};
+use crate::condition::WriteOptions;
 use crate::config::IndexConfig;
 use crate::crypto::{IndexKey, KeyContext};
 use crate::database::Database;
@@ -213,6 +214,25 @@ fn an_item_whose_record_is_damaged_goes_whole() {
         assert_eq!(world.last(), Operation::Delete);
         world.check(&[9, 10, 11], &[]);
     }
+}
+
+#[test]
+fn a_batch_that_deletes_a_damaged_item_does_nothing() {
+    let world = World::new(ITEMS);
+    let batch = |deletes: &[&str]| {
+        world
+            .open()
+            .write_batch(&[item(70)], deletes, &WriteOptions::new())
+            .map(|done| done.deleted)
+    };
+    world.flip_item(9, 60);
+    let before = world.store.copy();
+    let error = batch(&["10", "9"]).unwrap_err();
+    assert!(matches!(error, Error::Integrity(_)), "{error:?}");
+    assert_eq!(world.store.copy(), before);
+    // The control; and a delete by itself takes it.
+    assert_eq!(batch(&["10"]), Ok(1));
+    assert_eq!(world.delete(&[9]).unwrap().corrupt, 1);
 }
 
 #[test]

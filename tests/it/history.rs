@@ -228,6 +228,7 @@ fn old_commits_fold_into_their_sums() {
         "invalid_argument",
         &["16", "15"],
     );
+    assert_eq!(IndexConfig::new(Metric::Euclidean).retention, 100_000, "as it says");
     let config = IndexConfig::new(Metric::Euclidean).retention(KEPT);
     db.create_index(NAME, &index_key(ROOT), config).unwrap();
     let mut index = db.load_index(NAME, root(ROOT)).unwrap();

@@ -53,5 +53,6 @@ mod tidy;
 mod tree;
 #[cfg(unix)]
 mod two_processes;
+mod write_options;
 #[cfg(unix)]
 mod zeroized;

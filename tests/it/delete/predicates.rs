@@ -1,7 +1,7 @@
 //! Deletes by predicate: Ahnlich's `DelPred` and `GetPred`, and what a superset of them pins.
 //!
-//! Predicates are filters here. There is no index of metadata, so nothing changes what a negation
-//! selects.
+//! Predicates are filters here. An index of metadata finds what they select, and changes nothing
+//! about it: a negation also selects items without the field.
 
 use sealvec::{DeleteOptions, Error, Filter, Item};
 use serde_json::{Value, json};
