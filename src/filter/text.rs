@@ -7,34 +7,74 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::parse::fault;
 use crate::error::{Error, Result};
+
+/// How deep the JSON parser goes.
+const MAX_LEVELS: usize = 127;
 
 pub(super) fn parse(text: &str) -> Result<Value> {
     let value = serde_json::from_str(text).map_err(|error| {
+        // The parser says so in its message only.
+        let deep = error.to_string().starts_with("recursion limit");
+        if let Some(Odd::Deep(place)) = scan(text).filter(|_| deep) {
+            return fault(&place, &format!("is nested deeper than {MAX_LEVELS} levels"));
+        }
         let (line, column) = (error.line(), error.column());
-        Error::invalid(format!(
-            "the filter is not JSON, or nested too deep: line {line}, column {column}"
-        ))
+        Error::invalid(format!("the filter is not JSON: line {line}, column {column}"))
     })?;
-    match repeated_name(text) {
-        None => Ok(value),
-        Some(position) => Err(Error::invalid(format!(
+    match scan(text) {
+        Some(Odd::Repeated(position)) => Err(Error::invalid(format!(
             "the filter has the same name twice in one object, at byte {position}; join the \
              conditions in one object, or with $and"
         ))),
+        _ => Ok(value),
     }
 }
 
-/// Where a name stands for the second time in its object, in text that is JSON.
-fn repeated_name(text: &str) -> Option<usize> {
-    // One set of names for each object that is open, none for an array.
-    let mut open: Vec<Option<HashSet<String>>> = Vec::new();
+/// What may be odd about text that is JSON as far as it was read.
+#[derive(Debug, PartialEq)]
+enum Odd {
+    /// A name stands here for the second time in its object.
+    Repeated(usize),
+    /// It is too deep at this place.
+    Deep(String),
+}
+
+/// An object that is open, or an array.
+struct Open {
+    names: Option<HashSet<String>>,
+    /// The last of the names.
+    name: String,
+    /// Commas so far.
+    position: usize,
+}
+
+impl Open {
+    fn new(object: bool) -> Self {
+        Self { names: object.then(HashSet::new), name: String::new(), position: 0 }
+    }
+
+    fn step(&self) -> String {
+        match self.names {
+            Some(_) => format!(".{}", self.name),
+            None => format!("[{}]", self.position),
+        }
+    }
+}
+
+/// The first thing that is odd.
+fn scan(text: &str) -> Option<Odd> {
+    let mut open: Vec<Open> = Vec::new();
     let mut rest = text.char_indices();
     while let Some((start, character)) = rest.next() {
         match character {
-            '{' => open.push(Some(HashSet::new())),
-            '[' => open.push(None),
+            '{' | '[' if open.len() == MAX_LEVELS => {
+                return Some(Odd::Deep(open.iter().map(Open::step).collect()));
+            }
+            '{' | '[' => open.push(Open::new(character == '{')),
             '}' | ']' => _ = open.pop(),
+            ',' => open.last_mut().into_iter().for_each(|open| open.position += 1),
             '"' => {
                 while let Some((_, character)) = rest.next() {
                     match character {
@@ -46,11 +86,14 @@ fn repeated_name(text: &str) -> Option<usize> {
                 let after = rest.offset();
                 let is_name = text.get(after..).is_some_and(|t| t.trim_start().starts_with(':'));
                 let name = text.get(start..after).filter(|_| is_name);
-                let name = name.and_then(|name| serde_json::from_str(name).ok());
-                if let (Some(name), Some(Some(names))) = (name, open.last_mut())
-                    && !names.insert(name)
+                let name: Option<String> = name.and_then(|name| serde_json::from_str(name).ok());
+                if let (Some(name), Some(Open { names: Some(names), name: last, .. })) =
+                    (name, open.last_mut())
                 {
-                    return Some(start);
+                    last.clone_from(&name);
+                    if !names.insert(name) {
+                        return Some(Odd::Repeated(start));
+                    }
                 }
             }
             _ => {}
@@ -77,7 +120,7 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("the same name twice"), "{text}: {error}");
         }
-        assert_eq!(repeated_name(r#"{"a":1,"a":2}"#), Some(7));
+        assert_eq!(scan(r#"{"a":1,"a":2}"#), Some(Odd::Repeated(7)));
     }
 
     #[test]
@@ -100,5 +143,21 @@ mod tests {
         for text in ["", "{", "{\"a\":NaN}", "{\"a\":1e999}", "{} {}", deep.as_str()] {
             assert_eq!(parse(text).unwrap_err().code(), "invalid_argument");
         }
+    }
+
+    #[test]
+    fn text_nested_too_deep_for_a_parser_is_refused_by_its_place() {
+        let nested = |levels: usize| {
+            let ends = "]}".repeat(levels / 2);
+            format!("{}1{ends}", r#"{"b": 0, "$or": [{}, "#.repeat(levels / 2))
+        };
+        assert!(serde_json::from_str::<Value>(&nested(126)).is_ok());
+        assert_eq!(scan(&nested(126)), None);
+        let error = parse(&nested(128)).unwrap_err().to_string();
+        assert!(error.contains("at `$or[1].$or[1].$or[1]"), "{error}");
+        assert!(error.contains("deeper than 127 levels"), "{error}");
+        // What is no JSON before it is deep is no JSON.
+        let error = parse(&format!("{{]{}", nested(128))).unwrap_err().to_string();
+        assert!(error.contains("not JSON: line 1, column 2"), "{error}");
     }
 }
