@@ -225,7 +225,8 @@ fn posting(reader: &mut Reader<'_>) -> Option<Bits> {
 }
 
 /// Calls `visit` with every 64 items of a column block of which some pass a comparison, and their
-/// bits. What [`Block::decode`] and [`Span::passes`] say, faster; false if it is no such block.
+/// bits. What decoding it and asking each of its spans would say, faster: that many numbers are in their
+/// narrowest form is not checked. False if it is no such block.
 pub(crate) fn passing(
     block: u64,
     plain: &[u8],

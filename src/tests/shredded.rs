@@ -1,5 +1,5 @@
-//! What is left of a deleted item after a purge does not open: not with the index key, and not with
-//! everything that is still on the disk.
+//! What is left of an item that was deleted, overwritten or updated does not open after a purge: not
+//! with the index key, and not with everything that is still on the disk.
 //!
 //! The attacker has the files of after the purge, every secret of the index, and the item's payload
 //! ciphertext, which the purge left. What it lacks is a salt; it tries each that it can find: of
