@@ -19,6 +19,9 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use ed25519_dalek::{Signer, SigningKey};
 use sealvec::{
     Database, DeleteOptions, Durability, Include, Index, Item, KeyContext, Missing, Permissions,
     Selector, UserId, UserKey,
@@ -95,8 +98,47 @@ fn renamed(item: &Item, round: usize, number: usize) -> Item {
     item.clone().with_id(format!("round-{round}-{number}"))
 }
 
+/// What a sealed delete has to do to the two leaves that it rewrites and cannot do without: open and
+/// seal them, hash what was there and what is, and sign the commit. Keys are ready, and each leaf is
+/// one piece. Always with `RustCrypto`.
+struct Bare {
+    cipher: Aes256Gcm,
+    signer: SigningKey,
+    leaves: [(Vec<u8>, Tag); 2],
+}
+
+impl Bare {
+    fn new(length: usize) -> Self {
+        let cipher = Aes256Gcm::new(&[7; 32].into());
+        let leaves = [0, 1].map(|_| {
+            let mut leaf = vec![7; length / 2];
+            let tag =
+                cipher.encrypt_inout_detached(&Nonce::default(), b"", leaf.as_mut_slice().into());
+            (leaf, tag.unwrap())
+        });
+        Self { cipher, signer: SigningKey::from_bytes(&[7; 32]), leaves }
+    }
+
+    fn work(&mut self) {
+        let nonce = Nonce::default();
+        for (leaf, tag) in &mut self.leaves {
+            let before = blake3::hash(leaf);
+            self.cipher
+                .decrypt_inout_detached(&nonce, b"", leaf.as_mut_slice().into(), tag)
+                .unwrap();
+            *tag = self
+                .cipher
+                .encrypt_inout_detached(&nonce, b"", leaf.as_mut_slice().into())
+                .unwrap();
+            black_box((before, blake3::hash(leaf)));
+        }
+        black_box(self.signer.sign(&[7; 400]));
+    }
+}
+
 /// One existing item, synced and unsynced: beside a batch that deletes the same keys, and beside one
-/// that rewrites as many bytes of leaves, too, as the sealed delete writes.
+/// that rewrites as many bytes of leaves, too, as the sealed delete writes. Also what such a batch
+/// takes with the cryptography that no sealed delete is without, and nothing else.
 fn deletes(
     database: &Database,
     index: &Index<'_>,
@@ -104,7 +146,7 @@ fn deletes(
     (items, twins): (&[Item], &[PlainItem]),
     rounds: usize,
 ) {
-    let mut next = items.iter().zip(twins.chunks(2));
+    let mut next = items.iter().zip(twins.chunks(3));
     let mut length = 0;
     for (name, durability) in [("synced", Durability::Synced), ("unsynced", Durability::Buffered)] {
         let index = index.with_durability(durability);
@@ -125,15 +167,25 @@ fn deletes(
             length = lengths[lengths.len() / 2];
         }
         let (mut sealed, mut bare, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cryptography, mut least) = (Bare::new(length), Vec::new());
         for (round, (item, twins)) in next.by_ref().take(rounds).enumerate() {
             sealed.push(time(|| index.delete(&[item.id()]).map(|_| ()).unwrap()));
             bare.push(time(|| plain.delete(&twins[0], synced)));
             leaves.push(time(|| plain.delete_with_leaves(&twins[1], length, 2 * round, synced)));
+            least.push(time(|| {
+                cryptography.work();
+                plain.delete_with_leaves(&twins[2], length, 2 * round + 1, synced);
+            }));
         }
-        let sealed = median(sealed);
+        let (sealed, leaves) = (median(sealed), median(leaves));
         row(&format!("delete of one, {name}"), sealed, median(bare));
-        let name = format!("the same, beside one that rewrites as much ({length} bytes), {name}");
-        row(&name, sealed, median(leaves));
+        let much = format!("rewrites as much ({length} bytes), {name}");
+        row(&format!("the same, beside one that {much}"), sealed, leaves);
+        row(
+            &format!("one that {much}, and opens, seals, hashes and signs it"),
+            median(least),
+            leaves,
+        );
     }
 }
 

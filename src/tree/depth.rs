@@ -159,6 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn the_fewer_pass_or_the_more_are_wanted_the_more_branches_are_read() {
+        let beam = |top_k, effort, share| {
+            Depth { top_k, effort, probes: None, items: 40_000, share }.beam()
+        };
+        let near = |a: f32, b: f32| assert!((a / b - 1.0).abs() < 1e-3, "{a} {b}");
+        // As the fourth root of how far the search reaches, and the root of the effort.
+        near(beam(10, 1.0, 0.5), 2.0_f32.powf(0.25));
+        near(beam(10, 1.0, 1.0 / 16.0), 2.0);
+        near(beam(160, 1.0, 0.999_9), 2.0);
+        near(beam(10, 4.0, 1.0 / 16.0), 4.0);
+        // Of everything, only with the effort.
+        near(beam(160, 1.0, 1.0), 1.0);
+        near(beam(10, 4.0, 1.0), 4.0);
+    }
+
+    #[test]
     fn what_the_caller_fixes_is_not_ruled_by_what_is_found() {
         let depth = Depth { top_k: 10, effort: 1.0, probes: Some(3), items: 40_000, share: 0.1 };
         assert!(depth.reach(Form::Square).is_none());

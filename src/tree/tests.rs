@@ -14,6 +14,7 @@ mod hard;
 mod model;
 mod recovery;
 mod searching;
+mod sifted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -188,6 +188,8 @@ pub(super) use tests::{code, line};
 mod tests {
     use super::*;
     use crate::id::NodeId;
+    use crate::tree::node::{Branch, Entries, Node};
+    use crate::tree::view::{EntriesView, NodeView};
     use crate::vector::kernels::codes::Width;
     use crate::vector::scalar::Rounded;
 
@@ -247,6 +249,26 @@ mod tests {
             let less = (wide.rate(40) / wide.rate(0)).ln() * side;
             assert!((less * 2.0 - factor).abs() < 0.1, "{less} {factor}");
         }
+    }
+
+    #[test]
+    fn only_so_many_points_are_kept_and_the_others_have_places() {
+        let centroid = Rounded::round(&[0.5; 4096]);
+        let mut children = Entries::default();
+        (1..=300).for_each(|id| children.push(NodeId(id), &centroid, 1.0));
+        let (parent, tag) = (NodeId::ROOT, [0; 16]);
+        let branch = Branch { parent, level: 1, centroid, span: 0.0, tag, children };
+        let (codes, _) = Node::Branch(branch).encode().unwrap();
+        let EntriesView::Children(children) = NodeView::decode(&codes).unwrap().entries else {
+            unreachable!("a branch has children")
+        };
+        let mut points = Points::default();
+        let firsts = (0..6).map(|_| points.extend(&children, 6)).collect::<Vec<u32>>();
+        assert_eq!(firsts, [0, 300, 600, 900, 1200, 1500]);
+        // The fourth goes over the limit.
+        assert_eq!((points.codes.len(), points.scales.len()), (1200 * 4096, 1200));
+        points.clear();
+        assert_eq!((points.extend(&children, 1), points.scales.len()), (0, 300));
     }
 
     #[test]
