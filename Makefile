@@ -74,9 +74,9 @@ FEATURE_SETS := "--no-default-features" "--no-default-features --features rocksd
 	"--no-default-features --features cli" "--no-default-features --features aws-lc" \
 	"--no-default-features --features metrics" "" "--all-features"
 
-features: setup ## compile without features, with each alone, with the default and with all
+features: setup ## clippy without features, with each alone, with the default and with all
 	$(call run,for set in $(FEATURE_SETS); do \
-		echo "features: $${set:-default}"; cargo check --release --locked $$set || exit 1; done)
+		echo "features: $${set:-default}"; cargo clippy --release --locked $$set -- -D warnings || exit 1; done)
 
 deny: ## licences, bans, sources and advisories, by cargo-deny; needs the network
 	@cargo deny --version >/dev/null 2>&1 || \

@@ -48,6 +48,11 @@
 //! - `metrics`: counters and histograms through the `metrics` facade. Spans for `tracing` are always
 //!   there. What they carry is in `docs/observability.md`.
 
+#![cfg_attr(
+    not(feature = "rocksdb"),
+    expect(dead_code, reason = "some of it is for the engine on disk only")
+)]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

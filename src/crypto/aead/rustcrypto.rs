@@ -34,6 +34,7 @@ impl Aead {
     }
 
     /// As [`open`](Self::open), from one place to another of the same length.
+    #[cfg_attr(feature = "aws-lc", expect(dead_code, reason = "there only tests have both"))]
     pub(super) fn open_into(
         &self,
         nonce: &[u8; 12],
