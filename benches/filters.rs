@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use half::f16;
 use sealvec::{
     Attribute, Database, DeleteOptions, Durability, Filter, Index, IndexConfig, IndexKey, Item,
-    KeyContext, Metric, Options, QueryStats, Selector,
+    KeyContext, Metric, Options, Order, QueryStats, Selector,
 };
 use serde_json::{Value, json};
 
@@ -198,13 +198,26 @@ fn counts(index: &Index<'_>, bare: &Index<'_>) {
         let options = DeleteOptions::new().dry_run(true).limit(10_000);
         time(rounds, || index.delete_with(Selector::filter(filter), &options).unwrap())
     };
-    let lex = Filter::eq("lex", 30);
+    // The first page by id, and all there is in the order of a field.
+    let page = |index: &Index<'_>, filter: &Filter, rounds| {
+        time(rounds, || index.query_metadata(filter).limit(100).run().unwrap())
+    };
+    let ordered = |index: &Index<'_>, filter: &Filter, rounds| {
+        let all = || index.query_metadata(filter).order_by("own", Order::Descending).limit(1000);
+        let matching = index.count_where(filter).unwrap().value;
+        assert_eq!(all().run().unwrap().value.items.len() as u64, matching);
+        time(rounds, || all().run().unwrap())
+    };
+    let (lex, few) = (Filter::eq("lex", 30), Filter::eq("lex", 21));
     let near = Filter::lt("near", 100);
-    let rows: [(&str, Duration, Duration); 5] = [
+    let rows: [(&str, Duration, Duration); 8] = [
         ("count, 1 % by $in", count(index, &one, 20), count(bare, &one, 3)),
         ("count, lex = 30", count(index, &lex, 20), count(bare, &lex, 3)),
         ("count, not lex = 30", count(index, &!lex.clone(), 20), count(bare, &!lex, 3)),
         ("count, near < 100, a range", count(index, &near, 20), count(bare, &near, 3)),
+        ("query_metadata, 1 % by $in, 100", page(index, &one, 20), page(bare, &one, 3)),
+        ("query_metadata, 1 % by $in, all", ordered(index, &one, 20), ordered(bare, &one, 3)),
+        ("query_metadata, lex = 21, 1 %, all", ordered(index, &few, 20), ordered(bare, &few, 3)),
         ("dry run of delete_where, 1 %", dry(index, &one, 5), dry(bare, &one, 3)),
     ];
     for (name, with, without) in rows {
