@@ -30,7 +30,7 @@ use crate::store::rocksdb::{Access, Env, RocksDb, place};
 use crate::store::{Batch, Durability, Engine, Expect, Family, Limits, Snapshot, key};
 
 /// The version of the database as a whole, and of its database record.
-pub(crate) const FORMAT: u8 = 7;
+pub(crate) const FORMAT: u8 = 8;
 
 const MAGIC: &[u8; 7] = b"sealvec";
 

@@ -109,16 +109,6 @@ impl Plan<'_> {
         let stub = self.stubs.remove(&id)?;
         (!stub.leaf.rows.is_empty()).then_some(stub.leaf)
     }
-
-    /// Makes the radii of parents cover what is appended below them.
-    pub(super) fn widen_for_appended(&mut self) -> Result<()> {
-        let reaches = self.stubs.iter().filter(|(_, stub)| stub.leaf.firsts() > 0);
-        let reaches = reaches.map(|(id, stub)| (*id, stub.leaf.parent, stub.leaf.radius()));
-        for (id, parent, radius) in reaches.collect::<Vec<_>>() {
-            self.widen(id, parent, radius)?;
-        }
-        Ok(())
-    }
 }
 
 /// Puts the rows of one leaf after those of another.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::centroid::{centroid_of, mean};
 use super::node::{Copy, Entries, Leaf, Node, Row};
-use super::plan::{Placed, Plan, reach};
+use super::plan::{Placed, Plan};
 use super::split::branch_over;
 use super::{Home, damaged, map};
 use crate::error::Result;
@@ -42,7 +42,10 @@ impl Plan<'_> {
         }
         self.set_span(sample);
         let sample: Vec<Placed> = sample.iter().map(|vector| self.stretched(vector)).collect();
-        let members = self.clusters(&sample, leaves)?;
+        let mut members = self.clusters(&sample, leaves)?;
+        // A leaf for a few would stay empty: the noise of its centroid is too far for them.
+        let stands_for = |members: &Vec<usize>| members.len() * expected / sample.len();
+        members.retain(|members| stands_for(members) >= rules.leaf_least);
         if members.len() < 2 {
             return Ok(());
         }
@@ -129,7 +132,7 @@ impl Plan<'_> {
             let branch = branch_over(children, NodeId::ROOT, level, self.space.padded())?;
             let centroid = branch.centroid.clone();
             let node = Node::Branch(branch);
-            above.push(id, &centroid, reach(&node));
+            above.push(id, &centroid, node.radius());
             self.put(id, Some(node));
         }
         Ok(above)

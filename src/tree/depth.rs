@@ -8,7 +8,7 @@ use crate::vector::rabitq::Form;
 /// How many more leaves an inner product takes.
 const INNER: f32 = 2.2;
 /// How much farther than the nearest a centroid may be, in units of its leaf's squared radius.
-const SPREAD: f32 = 0.31;
+const SPREAD: f32 = 0.4;
 /// Trees with no more leaves than this are searched whole by default.
 const WHOLE: usize = 24;
 /// Leaves that are read before what was found says whether more are.
@@ -16,7 +16,7 @@ const FIRST: usize = 16;
 /// What a leaf is expected to hold, at least, to be read, if ten items are wanted and everything
 /// passes; less by the root of the share that does. The tails of a leaf's cosines are lighter than
 /// those of a normal distribution, and the more of a leaf passes, the farther out it is looked at.
-const LEAST: f32 = 0.13;
+const LEAST: f32 = 0.16;
 /// First copies in a leaf, about.
 const LEAF: u64 = 85;
 

@@ -15,6 +15,7 @@
 //! the first four bytes of the pseudonym, itself a keyed hash: two copies of an item are told apart
 //! from two items before any row is opened.
 
+use super::squared_distance;
 use super::view::{EntriesView, HEADER, NodeView, folded};
 use crate::codec::{Reader, Writer};
 use crate::crypto::kdf::Salt;
@@ -142,11 +143,11 @@ impl Leaf {
         Some(row)
     }
 
-    /// The largest distance of a first copy to the centroid.
-    pub(crate) fn radius(&self) -> f32 {
+    /// The root mean square distance of the first copies to the centroid.
+    fn radius(&self) -> f32 {
         let rows = self.rows.iter().zip(&self.factors);
         let firsts = rows.filter(|(row, _)| row.copy == Copy::First);
-        firsts.map(|(_, factors)| factors.norm).fold(0.0, f32::max)
+        mean_square(firsts.map(|(_, factors)| f64::from(factors.norm).powi(2)))
     }
 }
 
@@ -157,7 +158,7 @@ pub(crate) struct Entries {
     pub(crate) scales: Vec<f32>,
     /// The squared length of each centroid.
     pub(crate) squares: Vec<f32>,
-    /// No first copy below the child is farther from its centroid.
+    /// See [`Node::radius`]; as it was when the child was last written with more in it, about.
     pub(crate) radii: Vec<f32>,
     /// The components of the centroids, one centroid after the other.
     pub(crate) codes: Vec<u8>,
@@ -206,6 +207,22 @@ impl Entries {
     }
 }
 
+/// The root of the mean of squares; 0 of none.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is too far for a number is infinitely far"
+)]
+fn mean_square(squares: impl Iterator<Item = f64>) -> f32 {
+    let (count, sum) = squares.fold((0.0, 0.0), |(count, sum), square| (count + 1.0, sum + square));
+    (sum / f64::max(count, 1.0)).sqrt() as f32
+}
+
+/// Rounded to four bits after the first, so that hardly anything of one item among many shows.
+pub(crate) const fn coarse(radius: f32) -> f32 {
+    const REST: u32 = 1 << 19;
+    f32::from_bits((radius.to_bits().saturating_add(REST / 2)) & !(REST - 1))
+}
+
 fn square(centroid: &Rounded) -> f32 {
     centroid.expand().iter().map(|x| x * x).sum()
 }
@@ -222,6 +239,18 @@ pub(crate) struct Branch {
     /// The start of the ETag that the leaves below were rebuilt under; zero if they never were.
     pub(crate) tag: [u8; 16],
     pub(crate) children: Entries,
+}
+
+impl Branch {
+    fn radius(&self) -> f32 {
+        let own = self.centroid.expand();
+        let children = (0..self.children.len()).filter_map(|at| {
+            let centroid = self.children.centroid(at)?.expand();
+            let apart = f64::from(squared_distance(&own, &centroid));
+            Some(apart + f64::from(*self.children.radii.get(at)?).powi(2))
+        });
+        mean_square(children)
+    }
 }
 
 /// A node of the tree.
@@ -252,6 +281,16 @@ impl Node {
             Self::Leaf(leaf) => leaf.span,
             Self::Branch(branch) => branch.span,
         }
+    }
+
+    /// How far from its centroid what is below the node is, about: the root mean square over the
+    /// first copies of a leaf, over all that is below the children of a branch if none has more than
+    /// another; rounded.
+    pub(crate) fn radius(&self) -> f32 {
+        coarse(match self {
+            Self::Leaf(leaf) => leaf.radius(),
+            Self::Branch(branch) => branch.radius(),
+        })
     }
 
     pub(crate) const fn parent(&self) -> NodeId {

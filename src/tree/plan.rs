@@ -4,8 +4,8 @@
 //! here; [`Plan::finish`] hands out what differs. A plan that is dropped has changed nothing.
 //!
 //! Cost: the nodes and vectors of the plan are in memory until it ends. A write of one item touches
-//! two leaves and the branches on the way to them, and of the leaves only what [`append`](super::append) //! needs if
-//! the item is new; a split the vectors of its leaf and its
+//! two leaves and the branches on the way to them, and of the leaves only what
+//! [`append`](super::append) needs if the item is new; a split the vectors of its leaf and its
 //! neighbours.
 
 use std::collections::btree_map::Entry;
@@ -20,6 +20,10 @@ use crate::id::NodeId;
 use crate::store::key::Pseudonym;
 use crate::vector::rabitq;
 use crate::vector::scalar::Rounded;
+
+/// A parent is told of a child's radius if it is off by more than this share of what it knows:
+/// more than rounding alone makes it.
+const NEWS: f32 = 0.07;
 
 /// A placed vector.
 pub(crate) type Placed = Arc<[f32]>;
@@ -100,8 +104,7 @@ impl<'a> Plan<'a> {
 
     /// What differs from the store.
     pub(crate) fn finish(mut self) -> Result<Effects> {
-        self.widen_for_appended()?;
-        self.widen_radii()?;
+        self.set_radii()?;
         let appended = self.stubs.into_iter().filter(|(_, stub)| !stub.leaf.rows.is_empty());
         let appended = appended.map(|(id, stub)| (id, stub.leaf)).collect();
         let changed = self.slots.into_iter().filter(|(_, slot)| slot.dirty);
@@ -365,8 +368,8 @@ impl<'a> Plan<'a> {
         self.leaf_mut(leaf)?.take(item, copy).ok_or_else(damaged)
     }
 
-    /// Makes the radius in every parent cover what was added below it, from the leaves up.
-    fn widen_radii(&mut self) -> Result<()> {
+    /// Tells the parents how wide is now what rows or children were added to, from the leaves up.
+    fn set_radii(&mut self) -> Result<()> {
         let grew = |(id, slot): (&NodeId, &Slot)| {
             let branch = slot.node.as_ref().is_some_and(|node| node.level() > 0);
             slot.dirty && (branch || self.grown.contains(id))
@@ -377,24 +380,25 @@ impl<'a> Plan<'a> {
         let height = self.root()?.map_or(0, Node::level);
         for level in 0..height {
             for id in self.changed_nodes(|node| node.level() == level) {
-                // What only lost rows is no wider.
+                // What only lost rows is as wide, about.
                 if level == 0 && !self.grown.contains(&id) {
                     continue;
                 }
                 let node = self.node(id)?;
-                let (parent, radius) = (node.parent(), reach(node));
-                self.widen(id, parent, radius)?;
+                let (parent, radius) = (node.parent(), node.radius());
+                self.set_radius(id, parent, radius)?;
             }
         }
         Ok(())
     }
 
-    /// Makes the radius that a parent knows of a child at least this.
-    pub(super) fn widen(&mut self, id: NodeId, parent: NodeId, radius: f32) -> Result<()> {
+    /// Tells a parent the radius of a child, if it does not know about as much.
+    fn set_radius(&mut self, id: NodeId, parent: NodeId, radius: f32) -> Result<()> {
         self.load([parent])?;
         let children = &self.branch(parent)?.children;
         let at = children.position(id).ok_or_else(damaged)?;
-        if children.radii.get(at).is_none_or(|known| *known < radius)
+        let about = |known: &f32| (known * (1.0 - NEWS)..=known * (1.0 + NEWS)).contains(&radius);
+        if !children.radii.get(at).is_some_and(about)
             && let Some(known) = self.branch_mut(parent)?.children.radii.get_mut(at)
         {
             *known = radius;
@@ -408,22 +412,5 @@ impl<'a> Plan<'a> {
             .filter(|(_, slot)| slot.node.as_ref().is_some_and(&wanted))
             .map(|(id, _)| *id)
             .collect()
-    }
-}
-
-/// How far from its centroid anything in a node can be.
-pub(super) fn reach(node: &Node) -> f32 {
-    match node {
-        Node::Leaf(leaf) => leaf.radius(),
-        Node::Branch(branch) => {
-            let own = branch.centroid.expand();
-            (0..branch.children.len())
-                .filter_map(|at| {
-                    let centroid = branch.children.centroid(at)?.expand();
-                    let apart = super::squared_distance(&own, &centroid).sqrt();
-                    Some(apart + branch.children.radii.get(at)?)
-                })
-                .fold(0.0, f32::max)
-        }
     }
 }

@@ -42,7 +42,7 @@ const BATCH: usize = 128;
 /// Rows in one sealed part.
 const ROWS_PER_PART: usize = ROWS_PART / ROW;
 /// The weight of the radius when leaves are ranked for an inner product.
-const ALPHA: f32 = 0.1;
+const ALPHA: f32 = 0.12;
 /// Rows of a leaf that are scored by themselves, if not more than one in so many of it pass.
 const FEW: usize = 3;
 /// Vectors read at a time, after the first wave.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::build::members_of;
 use super::centroid::{add, centroid_of, scale};
 use super::node::{Branch, Copy, Entries, Leaf, Node, Row};
-use super::plan::{Placed, Plan, reach};
+use super::plan::{Placed, Plan};
 use super::{Home, damaged, squared_distance};
 use crate::error::Result;
 use crate::id::NodeId;
@@ -232,7 +232,7 @@ impl Plan<'_> {
             }
         }
         for (node, part) in parts {
-            let radius = reach(&part);
+            let radius = part.radius();
             let centroid = part.centroid().clone();
             self.put(node, Some(part));
             self.branch_mut(above)?.children.push(node, &centroid, radius);

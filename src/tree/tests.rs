@@ -12,6 +12,7 @@ mod checker;
 mod codec;
 mod hard;
 mod model;
+mod radii;
 mod recovery;
 mod searching;
 mod sifted;

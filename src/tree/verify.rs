@@ -9,8 +9,7 @@
 
 use std::collections::HashSet;
 
-use super::node::{Copy, Node, Row};
-use super::plan::reach;
+use super::node::{Copy, Node, Row, coarse};
 use super::{Backing, Space, damaged};
 use crate::error::{Error, Result};
 use crate::id::NodeId;
@@ -18,9 +17,6 @@ use crate::vector::scalar::Rounded;
 
 /// Nodes that are read together.
 const RUN: usize = 64;
-
-/// Another machine may have added the squares of a distance in another order.
-const ROUNDING: f32 = 1.000_1;
 
 /// What a walk has seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +37,6 @@ struct Expected {
     parent: NodeId,
     level: u8,
     centroid: Rounded,
-    radius: f32,
 }
 
 /// Walks the tree; `rows` is called with each leaf and its rows. What is wrong with a node goes to
@@ -65,8 +60,7 @@ pub(crate) fn walk(
     let height = root.level();
     census.height = u32::from(height) + 1;
     let parent = NodeId::ROOT;
-    let mut level =
-        vec![Expected { id: parent, parent, level: height, centroid: zero, radius: f32::INFINITY }];
+    let mut level = vec![Expected { id: parent, parent, level: height, centroid: zero }];
     let mut seen = HashSet::new();
     while !level.is_empty() {
         let mut below = Vec::new();
@@ -78,8 +72,7 @@ pub(crate) fn walk(
                     let agrees = seen.insert(expected.id)
                         && node.parent() == expected.parent
                         && node.level() == expected.level
-                        && *node.centroid() == expected.centroid
-                        && reach(&node) <= expected.radius * ROUNDING;
+                        && *node.centroid() == expected.centroid;
                     if !agrees {
                         return Err(damaged());
                     }
@@ -151,7 +144,12 @@ fn check(
                 if (square - stored).abs() > square * 1e-4 || *child == NodeId::ROOT {
                     return Err(damaged());
                 }
-                below.push(Expected { id: *child, parent: id, level, centroid, radius: *radius });
+                // How wide the child was; with rows taken away it may be anything by now.
+                let rounded = coarse(*radius).to_bits() == radius.to_bits();
+                if radius.is_nan() || radius.is_sign_negative() || !rounded {
+                    return Err(damaged());
+                }
+                below.push(Expected { id: *child, parent: id, level, centroid });
             }
             Ok(())
         }

@@ -1,6 +1,6 @@
 //! A database that an earlier build wrote still opens, with every byte of its content.
 //!
-//! `tests/fixtures/v7/db` is a checkpoint, made once and checked in; `etags.txt` beside it holds the
+//! `tests/fixtures/v8/db` is a checkpoint, made once and checked in; `etags.txt` beside it holds the
 //! ETags of its indexes, which are hashes of stored bytes. Tests work on a copy.
 //!
 //! `SEALVEC_BLESS=1 cargo test --release --test it golden_database` makes it anew. Keys and salts
@@ -26,7 +26,7 @@ const HALVES: &str = "halves";
 const GROVE: &str = "grove";
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v7")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v8")
 }
 
 /// Three values of at most 4,096 bytes.

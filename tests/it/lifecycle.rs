@@ -219,13 +219,13 @@ fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
     };
     let with = |version: u8| [b"sealvec", &[version][..], &[9; 32]].concat();
     // The one before, and the one that will be next.
-    for found in [6, 8] {
+    for found in [7, 9] {
         write(&with(found));
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {
             let error = open(&path, small()).unwrap_err();
             let expected =
-                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 7 };
+                Error::UnsupportedFormat { what: "database", found: found.into(), supported: 8 };
             assert_eq!(error, expected);
             let words = format!("database has format version {found}");
             assert!(error.to_string().contains(&words), "{error}");
@@ -233,8 +233,8 @@ fn a_database_of_another_format_is_refused_by_name_and_not_touched() {
         }
         assert_eq!(files(&path), before);
     }
-    let long = [&with(7)[..], &[0]].concat();
-    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x07", &with(7)[..39], &long] {
+    let long = [&with(8)[..], &[0]].concat();
+    for damaged in [&b""[..], b"seal", b"sealvec", b"SEALVEC\x08", &with(8)[..39], &long] {
         write(damaged);
         let before = files(&path);
         for open in [Database::open, Database::open_read_only] {

@@ -304,7 +304,7 @@ def main():
     check("name.key", bytes(16) + u8(1) + name_place)
     check("name.record", u8(1) + INDEX)
     check("database.key", bytes(17))
-    check("database.record", b"sealvec" + u8(7) + db_salt)
+    check("database.record", b"sealvec" + u8(8) + db_salt)
 
     owed = u8(0) + u64(0) + u64(0) + u8(2) + u64(1000) + u64(258) + u8(1) + u64(2000) + u64(259)
     check("purge_owed.key", bytes(16) + u8(2) + INDEX)
@@ -456,7 +456,7 @@ def nodes():
     branch += b"".join(centroid(child) for child in children)
     check("branch.codes", branch)
 
-    at = place(0x30, bytes(8) + u64(258), 258, form=3)
+    at = place(0x30, bytes(8) + u64(258), 258, form=4)
     check("node.place", at)
     check("single_use.node", single_use("node", at, SALT))
     long = bytes(i % 251 for i in range(2100))
@@ -467,13 +467,13 @@ def nodes():
     ]:
         values = parts(f"node.{name}")
         for part, value in enumerate(values):
-            assert value[0] == 3 and len(value) <= limit
+            assert value[0] == 4 and len(value) <= limit
             assert part + 1 == len(values) or len(value) == limit
             check(f"node.{name}.key.{part}", key(0x30, u64(node), u32(part)))
-        at = place(0x30, bytes(8) + u64(node), 258, form=3)
+        at = place(0x30, bytes(8) + u64(node), 258, form=4)
         lengths = u32(len(codes)) + u32(len(rows))
         whole = values[0] + b"".join(value[1:] for value in values[1:])
-        assert whole[:47] == u8(3) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
+        assert whole[:47] == u8(4) + u16(len(values)) + u32(2) + u64(258) + salt + lengths
         cipher, aad = AESGCM(single_use("node", at, salt)), at + u16(len(values)) + lengths
         end = 47 + len(codes) + 16
         assert cipher.decrypt(nonce(1, 0, True), whole[47:end], aad) == codes
@@ -519,7 +519,7 @@ def deltas():
         lengths = u32(len(block)) + u32(len(rows))
         delta = FILE[f"delta.{number}"]
         assert delta[:44] == u32(2) + u64(generation) + salt + lengths
-        at = place(0x30, bytes(8) + u64(258), generation, form=3)
+        at = place(0x30, bytes(8) + u64(258), generation, form=4)
         aad = at + u16(number) + after + lengths
         cipher = AESGCM(single_use("node", at, salt))
         assert cipher.decrypt(nonce(3, number, True), delta[44:], aad) == block + rows

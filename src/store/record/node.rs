@@ -27,7 +27,7 @@ use crate::id::{IndexId, NodeId};
 use crate::store::key::{self, Kind};
 
 /// The version of tree nodes.
-pub(crate) const NODE_FORMAT: u8 = 3;
+pub(crate) const NODE_FORMAT: u8 = 4;
 
 /// Bytes of rows that are sealed together.
 pub(crate) const ROWS_PART: usize = 544;

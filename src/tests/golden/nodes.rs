@@ -136,11 +136,11 @@ fn put_segments(lines: &mut Lines) -> (Segments, Segments) {
 
 fn put_sealed(lines: &mut Lines, inputs: &Inputs, leaf: &Segments, branch: &Segments) {
     lines.section(
-        "The key of a node from input.read_secret.2 and input.salt: format 3, index id, epoch 2, kind\n\
+        "The key of a node from input.read_secret.2 and input.salt: format 4, index id, epoch 2, kind\n\
          30, id 258, version 258.",
     );
     let place = Place {
-        format: 3,
+        format: 4,
         index: inputs.index,
         epoch: EPOCH,
         kind: Kind::Node as u8,

@@ -3,6 +3,7 @@
 use super::{METRICS, Random, Store, small};
 use crate::id::NodeId;
 use crate::tree::Rules;
+use crate::tree::depth::Depth;
 use crate::tree::node::Node;
 use crate::tree::plan::{Placed, Plan};
 use crate::vector::Metric;
@@ -118,6 +119,50 @@ fn rebuilding_marks_the_branch_and_replaces_every_leaf_below() {
         let found = store.search(&vectors[0], 10, None);
         store.assert_sound(&vectors[0], &found, 10);
         assert!(store.nodes.contains_key(&NodeId::ROOT));
+    }
+}
+
+#[test]
+fn a_skeleton_has_no_leaf_for_so_few_that_it_would_be_dissolved() {
+    // Three far from all others, and each far from the other two.
+    let mut sample = vectors(10, 400);
+    for (at, far) in [(3, 50.0), (77, -60.0), (200, 70.0)] {
+        sample[at][at % 3] = far;
+    }
+    let rules = Rules { noise: 0.0, ..small(16, 6) };
+    let mut store = skeleton(Metric::Euclidean, rules, &sample, 400);
+    let leaves = store.leaves();
+    assert!(leaves.len() > 20);
+    for id in leaves {
+        let centroid = store.node(id).centroid().expand();
+        assert!(centroid.iter().map(|x| x * x).sum::<f32>() < 900.0, "{id:?}");
+    }
+    // They go where there is a leaf.
+    let items: Vec<_> = (0..).zip(sample.iter().cloned()).collect();
+    store.write(&[], &items).unwrap();
+    let census = store.check().unwrap();
+    assert_eq!(census.first_copies, 400);
+}
+
+#[test]
+fn leaves_that_were_never_filled_make_no_search_longer() {
+    for metric in METRICS {
+        let sample = vectors(9, 600);
+        let mut near: Vec<Vec<f32>> = sample.clone();
+        near.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let mut store = skeleton(metric, small(8, 4), &sample, 600);
+        let items: Vec<_> = (0..).zip(near[..150].iter().cloned()).collect();
+        store.write(&[], &items).unwrap();
+        let branches = (store.nodes.len() - store.leaves().len()) as u64;
+        let mut short = 0;
+        for query in &near[100..300] {
+            let depth = Depth { top_k: 1, effort: 1.0, probes: Some(6), items: 150, share: 1.0 };
+            let (found, work) = store.search_at(query, &depth).unwrap();
+            assert!(!found.is_empty() && work.nodes > 6);
+            short += usize::from(work.nodes <= branches + 6);
+        }
+        // Of those around, one or two may have nothing but such leaves near them.
+        assert!(short > 190, "{metric}: {short}");
     }
 }
 

@@ -67,8 +67,9 @@ fn default_queries_find_the_nearest_before_and_after_churn() {
         let after = recall(&index, &queries);
         println!("{metric:?}: {before} before churn, {after} after");
         // Rotation and noise differ from run to run; with lengths that differ, so does recall a little more.
-        let least = if metric == Metric::InnerProduct { 0.94 } else { 0.95 };
+        let (least, loss) =
+            if metric == Metric::InnerProduct { (0.93, 0.03) } else { (0.95, 0.02) };
         assert!(before >= least, "{metric:?}: {before}");
-        assert!(after >= before - 0.02, "{metric:?}: {before} before churn, {after} after");
+        assert!(after >= before - loss, "{metric:?}: {before} before churn, {after} after");
     }
 }
