@@ -47,7 +47,7 @@ fn main() {
     std::thread::sleep(Duration::from_secs(if quick { 0 } else { 5 }));
     println!("\n| operation | sealed | plain | ratio |\n|---|---|---|---|");
     exact_query(&index, &items, if quick { 1 } else { 9 });
-    deletes(&database, &index, &plain, (&items, &twins), rounds);
+    deletes("", &database, &index, &plain, (&items, &twins), rounds);
     upserts(&index, &plain, if quick { 2 } else { 40 });
     let two = support::sealed(&directory.path().join("two"), &[], 0);
     upserts_two(&two.1, &plain, if quick { 2 } else { 40 });
@@ -56,6 +56,17 @@ fn main() {
     let reports = Reports::new(&database, &index);
     reports.of_one(&items[count / 2..], rounds);
     reports.of_many(if quick { 500 } else { 10_000 }, if quick { 1 } else { 9 });
+
+    println!("\n| without an attribute index | sealed | plain | ratio |\n|---|---|---|---|");
+    let off = support::sealed_as(&directory.path().join("off"), &items, 1, |config| {
+        config.declared_attributes_only()
+    });
+    std::thread::sleep(Duration::from_secs(if quick { 0 } else { 5 }));
+    let twins = support::plain_items(count, 2);
+    for batch in twins.chunks(1000) {
+        plain.upsert(batch, false);
+    }
+    deletes(", no attributes", &off.0, &off.1, &plain, (&items, &twins), rounds);
 
     println!("\n| key handling | median |\n|---|---|");
     key_handling(&database, &index, &items, rounds);
@@ -140,6 +151,7 @@ impl Bare {
 /// that rewrites as many bytes of leaves, too, as the sealed delete writes. Also what such a batch
 /// takes with the cryptography that no sealed delete is without, and nothing else.
 fn deletes(
+    what: &str,
     database: &Database,
     index: &Index<'_>,
     plain: &Plain,
@@ -178,6 +190,7 @@ fn deletes(
             }));
         }
         let (sealed, leaves) = (median(sealed), median(leaves));
+        let name = format!("{name}{what}");
         row(&format!("delete of one, {name}"), sealed, median(bare));
         let much = format!("rewrites as much ({length} bytes), {name}");
         row(&format!("the same, beside one that {much}"), sealed, leaves);

@@ -49,9 +49,19 @@ pub(crate) fn sealed(
     items: &[Item],
     threads: usize,
 ) -> (Database, Index<'static>) {
+    sealed_as(directory, items, threads, |config| config)
+}
+
+/// As [`sealed`], with another configuration.
+pub(crate) fn sealed_as(
+    directory: &Path,
+    items: &[Item],
+    threads: usize,
+    change: impl FnOnce(IndexConfig) -> IndexConfig,
+) -> (Database, Index<'static>) {
     let options = sealvec::Options::new().threads(threads).durability(Durability::Buffered);
     let database = Database::open(directory, options).unwrap();
-    let config = IndexConfig::new(Metric::Cosine).dimension(DIMENSION);
+    let config = change(IndexConfig::new(Metric::Cosine).dimension(DIMENSION));
     database.create_index("bench", &key(), config).unwrap();
     let index = database.load_index("bench", KeyContext::root(key())).unwrap();
     for batch in items.chunks(1000) {

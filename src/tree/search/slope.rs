@@ -298,6 +298,21 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_goes_no_farther_from_the_mean_exponent_than_to_its_cube() {
+        // Leaves so narrow that over the line the gradient says e^48.
+        let mut slope = Slope::new(line(41), 1e-3);
+        for place in 18..23 {
+            slope.note(&Ranked { rank: 1.0, id: NodeId(0), radius: 0.05, place }, 2e5, 100.0);
+        }
+        let codes: Vec<[u8; 8]> = (0..500).map(|n| code(n < 400, n)).collect();
+        slope.signs().add(Width::One, codes.iter().map(|code| &code[..]));
+        slope.learn();
+        let above = slope.log_rate(40) - slope.log_rate(20);
+        assert!((above - 3.0).abs() < 0.1, "{above}");
+        assert!((slope.log_rate(0) - slope.least).abs() < 1e-6);
+    }
+
+    #[test]
     fn what_may_be_chance_teaches_nothing() {
         // The 64 components vary by chance, and the first does no more than they.
         let slope = learnt(252, 1.0, line(41));

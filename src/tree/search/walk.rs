@@ -341,7 +341,7 @@ mod tests {
         let codes: Vec<[u8; 8]> = (0..200).map(|n| code(n < 160, n)).collect();
         walk.signs().unwrap().add(Width::One, codes.iter().map(|code| &code[..]));
         let next = walk.next(|| Some(1.2));
-        assert!(next.len() == STEP && next.iter().all(|leaf| leaf.place == 1), "{:?}", ids(&next));
+        assert!(next.len() == 12 && next.iter().all(|leaf| leaf.place == 1), "{:?}", ids(&next));
     }
 
     #[test]
