@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::node::{Copy, Leaf, ROW, Row, put_rows};
+use super::node::{Copy, Leaf, ROW, Row, pooled, put_rows};
 use super::plan::{Placed, Plan};
 use super::view::{EntriesView, NodeView};
 use crate::codec::Writer;
@@ -108,6 +108,18 @@ impl Plan<'_> {
     pub(super) fn take_stub(&mut self, id: NodeId) -> Option<Leaf> {
         let stub = self.stubs.remove(&id)?;
         (!stub.leaf.rows.is_empty()).then_some(stub.leaf)
+    }
+
+    /// Tells the parents how wide is now what rows are appended to, by what they know of it.
+    pub(super) fn set_radii_of_appended(&mut self) -> Result<()> {
+        let wider = self.stubs.iter().filter(|(_, stub)| stub.leaf.firsts() > 0);
+        let wider = wider.map(|(id, stub)| {
+            (*id, stub.leaf.parent, stub.firsts, stub.leaf.firsts(), stub.leaf.radius())
+        });
+        for (id, parent, stored, new, radius) in wider.collect::<Vec<_>>() {
+            self.set_radius(id, parent, |known| pooled(&[(stored, known), (new, radius)]))?;
+        }
+        Ok(())
     }
 }
 

@@ -44,8 +44,8 @@ impl Plan<'_> {
         let sample: Vec<Placed> = sample.iter().map(|vector| self.stretched(vector)).collect();
         let mut members = self.clusters(&sample, leaves)?;
         // A leaf for a few would stay empty: the noise of its centroid is too far for them.
-        let stands_for = |members: &Vec<usize>| members.len() * expected / sample.len();
-        members.retain(|members| stands_for(members) >= rules.leaf_least);
+        let stands_for = |members: usize| members.saturating_mul(expected) / sample.len();
+        members.retain(|members| stands_for(members.len()) >= rules.leaf_least);
         if members.len() < 2 {
             return Ok(());
         }

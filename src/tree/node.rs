@@ -144,7 +144,7 @@ impl Leaf {
     }
 
     /// The root mean square distance of the first copies to the centroid.
-    fn radius(&self) -> f32 {
+    pub(super) fn radius(&self) -> f32 {
         let rows = self.rows.iter().zip(&self.factors);
         let firsts = rows.filter(|(row, _)| row.copy == Copy::First);
         mean_square(firsts.map(|(_, factors)| f64::from(factors.norm).powi(2)))
@@ -215,6 +215,13 @@ impl Entries {
 fn mean_square(squares: impl Iterator<Item = f64>) -> f32 {
     let (count, sum) = squares.fold((0.0, 0.0), |(count, sum), square| (count + 1.0, sum + square));
     (sum / f64::max(count, 1.0)).sqrt() as f32
+}
+
+/// The radius of so many first copies and so many others together, rounded.
+pub(super) fn pooled(parts: &[(usize, f32)]) -> f32 {
+    let square = |radius: f32| f64::from(radius).powi(2);
+    let all = parts.iter().flat_map(|(count, radius)| std::iter::repeat_n(square(*radius), *count));
+    coarse(mean_square(all))
 }
 
 /// Rounded to four bits after the first, so that hardly anything of one item among many shows.

@@ -104,6 +104,7 @@ impl<'a> Plan<'a> {
 
     /// What differs from the store.
     pub(crate) fn finish(mut self) -> Result<Effects> {
+        self.set_radii_of_appended()?;
         self.set_radii()?;
         let appended = self.stubs.into_iter().filter(|(_, stub)| !stub.leaf.rows.is_empty());
         let appended = appended.map(|(id, stub)| (id, stub.leaf)).collect();
@@ -386,19 +387,25 @@ impl<'a> Plan<'a> {
                 }
                 let node = self.node(id)?;
                 let (parent, radius) = (node.parent(), node.radius());
-                self.set_radius(id, parent, radius)?;
+                self.set_radius(id, parent, |_| radius)?;
             }
         }
         Ok(())
     }
 
-    /// Tells a parent the radius of a child, if it does not know about as much.
-    fn set_radius(&mut self, id: NodeId, parent: NodeId, radius: f32) -> Result<()> {
+    /// Tells a parent the radius of a child, given what it knows of it, if that is not about as much.
+    pub(super) fn set_radius(
+        &mut self,
+        id: NodeId,
+        parent: NodeId,
+        radius: impl FnOnce(f32) -> f32,
+    ) -> Result<()> {
         self.load([parent])?;
         let children = &self.branch(parent)?.children;
         let at = children.position(id).ok_or_else(damaged)?;
-        let about = |known: &f32| (known * (1.0 - NEWS)..=known * (1.0 + NEWS)).contains(&radius);
-        if !children.radii.get(at).is_some_and(about)
+        let known = *children.radii.get(at).ok_or_else(damaged)?;
+        let radius = radius(known);
+        if !(known * (1.0 - NEWS)..=known * (1.0 + NEWS)).contains(&radius)
             && let Some(known) = self.branch_mut(parent)?.children.radii.get_mut(at)
         {
             *known = radius;

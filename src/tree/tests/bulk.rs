@@ -137,6 +137,8 @@ fn a_skeleton_has_no_leaf_for_so_few_that_it_would_be_dissolved() {
         let centroid = store.node(id).centroid().expand();
         assert!(centroid.iter().map(|x| x * x).sum::<f32>() < 900.0, "{id:?}");
     }
+    // However many are announced.
+    assert!(!skeleton(Metric::Euclidean, rules, &sample, usize::MAX).leaves().is_empty());
     // They go where there is a leaf.
     let items: Vec<_> = (0..).zip(sample.iter().cloned()).collect();
     store.write(&[], &items).unwrap();

@@ -3,7 +3,8 @@
 use super::{Random, Store, pseudonym, small};
 use crate::id::NodeId;
 use crate::tree::Rules;
-use crate::tree::node::{Branch, Copy, Entries, Leaf, Node, Row, coarse};
+use crate::tree::node::{Branch, Copy, Entries, Leaf, Node, Row, coarse, pooled};
+use crate::tree::plan::Placed;
 use crate::tree::squared_distance;
 use crate::vector::Metric;
 use crate::vector::kernels::codes::Width;
@@ -110,6 +111,32 @@ fn parents_of_leaves_know_how_wide_they_are_whatever_was_added() {
             }
         }
     }
+}
+
+#[test]
+fn together_leaves_are_as_wide_as_their_items_are_far() {
+    // (3 * 4 + 1 * 36) / 4
+    assert_eq!(pooled(&[(3, 2.0), (1, 6.0)]).to_bits(), coarse(12.0_f32.sqrt()).to_bits());
+    assert_eq!(pooled(&[(0, 9.0), (2, 4.0)]).to_bits(), 4.0_f32.to_bits());
+}
+
+#[test]
+fn an_empty_leaf_that_is_appended_to_is_as_wide_as_what_is_new() {
+    let sample = vectors(6, 600);
+    let mut store = Store::new(Metric::Euclidean, 40, small(8, 4));
+    let placed: Vec<Placed> = sample.iter().map(|v| store.space.place(v).into()).collect();
+    store.plan(|plan| plan.skeleton(&placed, 600)).unwrap();
+    for (number, vector) in (0..).zip(&sample[..100]) {
+        store.write(&[], &[(number, vector.clone())]).unwrap();
+    }
+    assert!(store.appended > 50);
+    let mut filled = 0;
+    for (known, measured) in known(&store).into_iter().filter(|(_, measured)| measured.is_finite())
+    {
+        assert!((0.8..1.25).contains(&(known / measured)), "{known} {measured}");
+        filled += 1;
+    }
+    assert!(filled > 20);
 }
 
 #[test]
