@@ -13,8 +13,8 @@
 //!   the second, and exactly these leaves have a row of it;
 //! - a leaf that is written has at most `leaf_most` first copies and twice as many second ones, a
 //!   branch at most `fanout_most` children, under the rules of who writes it;
-//! - the entry of a child in its parent has the child's own centroid and a radius that no row below
-//!   it exceeds, and the child names the parent.
+//! - the entry of a child in its parent has the child's own centroid and a rounded radius, and the
+//!   child names the parent. The radius says how wide the child is, about, and is no bound.
 //!
 //! A change is planned in memory on the nodes it touches ([`plan::Plan`]), and ends as a list of
 //! nodes, rows to be [appended](append) to leaves, and homes, all to be written in the commit of the

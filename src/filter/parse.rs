@@ -181,11 +181,16 @@ impl Parser {
             let step = format!("[{position}]");
             nodes.push(self.within(&step, |parser| inner(parser, value))?);
         }
-        Ok(match key {
+        let node = match key {
             "$and" => Node::all(nodes),
             "$or" => Node::any(nodes),
             _ => Node::any(nodes).negated(),
-        })
+        };
+        // Conditions side by side are joined by one more, which nobody wrote.
+        if node.size().nodes > MAX_NODES {
+            return Err(self.fault(&format!("has more conditions than {MAX_NODES}")));
+        }
+        Ok(node)
     }
 
     fn array<'a>(&self, operand: &'a Value, of: &str) -> Result<&'a [Value]> {

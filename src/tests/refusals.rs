@@ -10,6 +10,7 @@ use crate::crypto::{IndexKey, KeyContext, UserKey};
 use crate::database::Database;
 use crate::delete::{DeleteOptions, Selector};
 use crate::error::Result;
+use crate::filter::Filter;
 use crate::id::{ETag, Permissions, Trace, UserId};
 use crate::index::{Index, Item, Update};
 use crate::keyring::ReadKey;
@@ -72,7 +73,7 @@ impl Call<'_> {
 /// An operation, and whether the write right alone is enough for it.
 type Operation = (&'static str, bool, fn(&Call<'_>) -> Result<()>);
 
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 13] = [
     ("delete", true, |call| call.index.delete_with(&[call.id()], &call.deleting()).map(drop)),
     ("delete, many", true, |call| {
         let ids = vec![call.id; if call.bad { 4 } else { 3 }];
@@ -85,6 +86,11 @@ const OPERATIONS: [Operation; 12] = [
     ("delete, prefix", false, |call| {
         let prefix = Selector::prefix(if call.bad { "" } else { call.id });
         call.index.delete_with(prefix, &call.deleting()).map(drop)
+    }),
+    ("delete_where", false, |call| {
+        // Nothing but metadata can say what has no such field.
+        let filter = !Filter::exists(if call.bad { "a..b" } else { call.id });
+        call.index.delete_where(&filter, &call.deleting()).map(drop)
     }),
     ("delete, dry run", false, |call| {
         call.index.delete_with(&[call.id()], &call.deleting().dry_run(true)).map(drop)

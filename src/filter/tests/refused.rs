@@ -136,6 +136,10 @@ fn numbers_of_things_are_limited() {
     let many = |count: usize| json!({"$or": vec![json!({"a": 1}); count]});
     assert!(Filter::from_json(&many(1023)).is_ok());
     assert!(refusal(&many(1024)).contains("`$or[1023].a` is one condition too many"));
+    // Two fields of one document are joined by a third condition.
+    let pairs = |count: usize| json!({"x": 1, "$or": vec![json!({"a": 1, "b": 2}); count]});
+    assert!(Filter::from_json(&pairs(340)).is_ok());
+    assert!(refusal(&pairs(342)).contains("the filter at `$or` has more conditions than 1024"));
     let values = |count: usize| json!({"a": {"$in": (0..count).collect::<Vec<_>>()}});
     assert!(Filter::from_json(&values(65_536)).is_ok());
     assert!(refusal(&values(65_537)).contains("`a.$in` has too many values"));

@@ -1,6 +1,6 @@
 //! What is said first when several things are wrong with a call.
 
-use sealvec::{Error, Include, Index, Item, Needs, Update};
+use sealvec::{Error, Filter, Include, Index, Item, Needs, Update};
 
 use super::{World, bulk};
 use crate::support::user;
@@ -8,6 +8,7 @@ use crate::support::user;
 /// Each operation that takes arguments, with arguments that are refused.
 pub(super) fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> {
     let bad = [f32::NAN; 2];
+    let no_filter = || Filter::eq("a..b", 1);
     let entries = [
         ("get", Needs::Read, index.get(&[""], Include::ALL).map(drop)),
         ("query", Needs::Read, index.query(&bad).run().map(drop)),
@@ -15,6 +16,13 @@ pub(super) fn run_badly(index: &Index<'_>) -> Vec<(&'static str, Needs, Error)> 
         ("query, effort", Needs::Read, index.query(&[1.0, 0.0]).effort(0).run().map(drop)),
         ("query, probes", Needs::Read, index.query(&[1.0, 0.0]).probes(0).run().map(drop)),
         ("query_batch", Needs::Read, index.query_batch([&bad[..]]).run().map(drop)),
+        (
+            "query, filter",
+            Needs::Read,
+            index.query(&[1.0, 0.0]).filter(no_filter()).run().map(drop),
+        ),
+        ("count_where", Needs::Read, index.count_where(&no_filter()).map(drop)),
+        ("query_metadata", Needs::Read, index.query_metadata(&no_filter()).run().map(drop)),
         ("list_ids", Needs::Read, index.list_ids(0, None).map(drop)),
         ("history", Needs::Read, index.history(.., 0).map(drop)),
         ("check", Needs::Write, index.check(&[Item::new("", bad)])),

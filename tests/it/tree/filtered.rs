@@ -41,7 +41,7 @@ fn filled(metric: Metric) -> (sealvec::Database, Index<'static>, usize) {
 #[test]
 fn a_filtered_walk_finds_the_nearest_of_what_matches() {
     let queries = rows("wordnet-queries-50.f16.npy");
-    for metric in [Metric::Cosine, Metric::InnerProduct] {
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
         let (_db, index, total) = filled(metric);
         for (name, filter) in [
             ("a tenth by chance", Filter::lt("chance", 100)),
@@ -51,20 +51,54 @@ fn a_filtered_walk_finds_the_nearest_of_what_matches() {
             ("the farthest tenth", Filter::gte("rank", total * 9 / 10)),
             ("the farthest half", Filter::gte("rank", total / 2)),
         ] {
-            // At half the default effort, at which something may be missed.
-            let mut hits = 0;
+            // At half the default effort, at which something may be missed, and at the default.
+            let mut hits = [0; 2];
             for query in &queries {
-                let ask = || index.query(query).filter(filter.clone()).effort(8);
+                let ask = || index.query(query).filter(filter.clone());
                 let truth = ask().exact().run().unwrap();
-                let (found, stats) = ask().run_with_stats().unwrap();
-                assert_eq!(stats.strategy, Strategy::FilteredTree, "{metric:?}, {name}");
-                assert_eq!((truth.len(), found.len()), (10, 10));
                 let truth: BTreeSet<&str> = ids(&truth).into_iter().collect();
-                hits += ids(&found).into_iter().filter(|id| truth.contains(id)).count();
+                for (hits, ask) in hits.iter_mut().zip([ask().effort(8), ask()]) {
+                    let (found, stats) = ask.run_with_stats().unwrap();
+                    assert_eq!(stats.strategy, Strategy::FilteredTree, "{metric:?}, {name}");
+                    assert_eq!((truth.len(), found.len()), (10, 10));
+                    *hits += ids(&found).into_iter().filter(|id| truth.contains(id)).count();
+                }
             }
-            println!("{metric:?}, {name}: {hits} of 500");
-            assert!(hits >= 450, "{metric:?}, {name}: {hits} of 500");
+            println!("{metric:?}, {name}: {hits:?} of 500");
+            assert!(hits[0] >= 450 && hits[1] >= 475, "{metric:?}, {name}: {hits:?} of 500");
         }
+    }
+}
+
+#[test]
+fn the_few_that_match_are_all_compared() {
+    let queries = rows("wordnet-queries-50.f16.npy");
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
+        let (_db, index, total) = filled(metric);
+        // So few are wanted that it is not for a quarter of all that match.
+        for (name, filter, top_k) in [
+            (".1 % by chance", Filter::lt("chance", 1), 1),
+            ("1 % by chance", Filter::lt("chance", 10), 10),
+            ("the nearest .1 %", Filter::lt("rank", total / 1000), 1),
+            ("the nearest 1 %", Filter::lt("rank", total / 100), 10),
+            ("the farthest .1 %", Filter::gte("rank", total - total / 1000), 1),
+            ("the farthest 1 %", Filter::gte("rank", total - total / 100), 10),
+        ] {
+            for query in &queries {
+                let ask = || index.query(query).filter(filter.clone()).top_k(top_k);
+                let (found, stats) = ask().run_with_stats().unwrap();
+                assert_eq!(stats.strategy, Strategy::Matches, "{metric:?}, {name}");
+                assert_eq!(found.len(), top_k);
+                assert_eq!(ids(&found), ids(&ask().exact().run().unwrap()), "{metric:?}, {name}");
+            }
+        }
+        // A tenth is many for one query, and few for all of them together.
+        let tenth = || Filter::lt("chance", 100);
+        let (_, stats) = index.query(&queries[0]).filter(tenth()).run_with_stats().unwrap();
+        assert_eq!(stats.strategy, Strategy::FilteredTree);
+        let batch = index.query_batch(queries.iter().map(Vec::as_slice)).filter(tenth());
+        let (_, stats) = batch.run_with_stats().unwrap();
+        assert!(stats.iter().all(|stats| stats.strategy == Strategy::Matches));
     }
 }
 
