@@ -5,7 +5,7 @@ use std::thread;
 
 use sealvec::{
     DeleteOptions, DeleteOutcome, Filter, Include, Index, IndexConfig, Item, Metric, Order,
-    Permissions, Selector, Update,
+    Permissions, Selector, Update, WriteOptions,
 };
 use serde_json::{Value, json};
 
@@ -155,6 +155,26 @@ fn what_no_longer_matches_is_not_deleted_by_a_race() {
     assert!(updated > 0 && deleted > 0, "they raced: {updated} {deleted}");
     assert_eq!(*index.count_where(&odd).unwrap(), 0);
     assert_eq!(*index.count().unwrap(), u64::from(ITEMS) - deleted);
+}
+
+#[test]
+fn the_limits_and_conditions_of_a_delete_hold_for_one_by_filter() {
+    let config = IndexConfig::new(Metric::Euclidean).require_if_match(true);
+    let (_db, index) = memory_with(small().max_delete(20), config);
+    let state = || DeleteOptions::new().if_match(index.describe().unwrap().etag);
+    let items: Vec<Item> = (0..100).map(item).collect();
+    let options = WriteOptions::new().if_match(index.describe().unwrap().etag);
+    index.upsert_with(&items, &options).unwrap();
+    let odd = Filter::eq("kind", "odd");
+    let refused = |options: &DeleteOptions| index.delete_where(&odd, options).unwrap_err().code();
+    assert_eq!(refused(&DeleteOptions::new()), "invalid_argument", "it must say which state");
+    assert_eq!(refused(&state()), "too_large");
+    assert_eq!(*index.count_where(&odd).unwrap(), 25);
+    // As many as one call may, and then the others.
+    let report = index.delete_where(&odd, &state().limit(20)).unwrap();
+    assert_eq!((report.deleted, report.remaining), (20, 5));
+    assert_eq!(index.delete_where(&odd, &state()).unwrap().deleted, 5);
+    assert_eq!(*index.count().unwrap(), 75);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! anything who has no key.
 
 use sealvec::{
-    DeleteOptions, ETag, Error, Index, Item, KeyContext, Needs, Options, Permissions, Result,
-    Selector, Update, WriteOptions,
+    DeleteOptions, ETag, Error, Filter, Index, Item, KeyContext, Needs, Options, Permissions,
+    Result, Selector, Update, WriteOptions,
 };
 
 use super::{World, item};
@@ -53,7 +53,7 @@ impl Call<'_> {
 /// An operation, the right that it needs and a user may lack, and what a bad argument is to it.
 type Operation = (&'static str, Needs, &'static str, fn(&Call<'_>) -> Result<()>);
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 18] = [
     ("delete", Needs::Write, "invalid_argument", |call| {
         call.index.delete_with(&[call.id()], &call.deleting()).map(drop)
     }),
@@ -71,6 +71,10 @@ const OPERATIONS: [Operation; 17] = [
     }),
     ("delete, all", Needs::Read, "", |call| {
         call.index.delete_with(Selector::all(), &call.deleting()).map(drop)
+    }),
+    ("delete_where", Needs::Read, "invalid_argument", |call| {
+        let filter = !Filter::exists(if call.bad { "a..b" } else { "none" });
+        call.index.delete_where(&filter, &call.deleting()).map(drop)
     }),
     ("delete, dry run", Needs::Read, "invalid_argument", |call| {
         call.index.delete_with(&[call.id()], &call.deleting().dry_run(true)).map(drop)
@@ -181,7 +185,7 @@ fn the_earlier_fault_is_the_one_that_is_said() {
             }
         }
     }
-    assert_eq!(cells, 16 * 48 + 24);
+    assert_eq!(cells, 17 * 48 + 24);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! `src/tests/refusals.rs`.
 
 use sealvec::{
-    DeleteOptions, Error, Index, Missing, Needs, Permissions, Result, Selector, Update,
+    DeleteOptions, Error, Filter, Index, Missing, Needs, Permissions, Result, Selector, Update,
     WriteOptions,
 };
 
@@ -14,7 +14,7 @@ use crate::support::{user, user_id, user_key};
 /// Calls about one id: name, whether the write right alone is enough, and the call.
 type Call = (&'static str, bool, fn(&Index<'_>, &str) -> Result<()>);
 
-const CALLS: [Call; 14] = [
+const CALLS: [Call; 15] = [
     ("delete", true, |index, id| index.delete(&[id]).map(drop)),
     ("delete, missing is an error", false, |index, id| {
         let strict = DeleteOptions::new().missing(Missing::Error).dry_run(true);
@@ -31,6 +31,9 @@ const CALLS: [Call; 14] = [
     }),
     ("delete, all", false, |index, _| {
         index.delete_with(Selector::all(), &DeleteOptions::new()).map(drop)
+    }),
+    ("delete_where", false, |index, id| {
+        index.delete_where(&Filter::eq("field", id), &DeleteOptions::new()).map(drop)
     }),
     ("delete, dry run", false, |index, id| {
         index.delete_with(&[id], &DeleteOptions::new().dry_run(true)).map(drop)
