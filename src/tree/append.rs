@@ -112,11 +112,11 @@ impl Plan<'_> {
 
     /// Tells the parents how wide is now what rows are appended to, by what they know of it.
     pub(super) fn set_radii_of_appended(&mut self) -> Result<()> {
-        let wider = self.stubs.iter().filter(|(_, stub)| stub.leaf.firsts() > 0);
-        let wider = wider.map(|(id, stub)| {
+        let appended = self.stubs.iter().filter(|(_, stub)| stub.leaf.firsts() > 0);
+        let appended = appended.map(|(id, stub)| {
             (*id, stub.leaf.parent, stub.firsts, stub.leaf.firsts(), stub.leaf.radius())
         });
-        for (id, parent, stored, new, radius) in wider.collect::<Vec<_>>() {
+        for (id, parent, stored, new, radius) in appended.collect::<Vec<_>>() {
             self.set_radius(id, parent, |known| pooled(&[(stored, known), (new, radius)]))?;
         }
         Ok(())

@@ -43,7 +43,8 @@ impl Plan<'_> {
         self.set_span(sample);
         let sample: Vec<Placed> = sample.iter().map(|vector| self.stretched(vector)).collect();
         let mut members = self.clusters(&sample, leaves)?;
-        // A leaf for a few would stay empty: the noise of its centroid is too far for them.
+        // A leaf for so few would be dissolved by the first delete, if it were not empty: the noise of
+        // such a centroid may be too far for them.
         let stands_for = |members: usize| members.saturating_mul(expected) / sample.len();
         members.retain(|members| stands_for(members.len()) >= rules.leaf_least);
         if members.len() < 2 {

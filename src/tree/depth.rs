@@ -1,6 +1,6 @@
 //! How far a search goes: from effort, index size and the number of items wanted to leaves and vectors.
 //!
-//! The constants are fitted to `WordNet` at 5,000 to 160,000 items, for the default effort to find 95 of 100; the
+//! The constants are fitted to `WordNet` at 5,000 to 80,000 items, for the default effort to find 95 of 100; the
 //! measurements are in docs/design.md.
 
 use crate::vector::rabitq::Form;
@@ -82,7 +82,7 @@ impl Depth {
         }
         let leaves = (self.items / LEAF).max(1) as f32;
         let wider = self.wider();
-        // Fitted to WordNet at 5k to 160k items; see docs/design.md.
+        // Fitted to WordNet at 5k to 80k items; see docs/design.md.
         let base = (3.0 * leaves.log2() - 9.8).max(4.0) * wider;
         let whole = (WHOLE as f32 * self.effort) as usize;
         let least = if leaves as usize <= whole { whole } else { 1 };

@@ -158,7 +158,7 @@ pub(crate) struct Entries {
     pub(crate) scales: Vec<f32>,
     /// The squared length of each centroid.
     pub(crate) squares: Vec<f32>,
-    /// See [`Node::radius`]; as it was when the child was last written with more in it, about.
+    /// About what [`Node::radius`] says of the child; what was taken away since may not show.
     pub(crate) radii: Vec<f32>,
     /// The components of the centroids, one centroid after the other.
     pub(crate) codes: Vec<u8>,
@@ -219,15 +219,20 @@ fn mean_square(squares: impl Iterator<Item = f64>) -> f32 {
 
 /// The radius of so many first copies and so many others together, rounded.
 pub(super) fn pooled(parts: &[(usize, f32)]) -> f32 {
-    let square = |radius: f32| f64::from(radius).powi(2);
-    let all = parts.iter().flat_map(|(count, radius)| std::iter::repeat_n(square(*radius), *count));
-    coarse(mean_square(all))
+    let squares = parts
+        .iter()
+        .flat_map(|(count, radius)| std::iter::repeat_n(f64::from(*radius).powi(2), *count));
+    coarse(mean_square(squares))
 }
 
-/// Rounded to four bits after the first, so that hardly anything of one item among many shows.
+/// Rounded to four bits after the first, so that little of one item among many shows. What is no
+/// number is infinite: both say nothing.
 pub(crate) const fn coarse(radius: f32) -> f32 {
     const REST: u32 = 1 << 19;
-    f32::from_bits((radius.to_bits().saturating_add(REST / 2)) & !(REST - 1))
+    if radius.is_nan() {
+        return f32::INFINITY;
+    }
+    f32::from_bits((radius.to_bits() + REST / 2) & !(REST - 1))
 }
 
 fn square(centroid: &Rounded) -> f32 {
@@ -290,9 +295,8 @@ impl Node {
         }
     }
 
-    /// How far from its centroid what is below the node is, about: the root mean square over the
-    /// first copies of a leaf, over all that is below the children of a branch if none has more than
-    /// another; rounded.
+    /// How far from its centroid what is below the node is: the root mean square over the first
+    /// copies of a leaf; over the children of a branch, each of which counts the same. Rounded.
     pub(crate) fn radius(&self) -> f32 {
         coarse(match self {
             Self::Leaf(leaf) => leaf.radius(),

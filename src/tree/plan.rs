@@ -369,7 +369,8 @@ impl<'a> Plan<'a> {
         self.leaf_mut(leaf)?.take(item, copy).ok_or_else(damaged)
     }
 
-    /// Tells the parents how wide is now what rows or children were added to, from the leaves up.
+    /// Tells the parents how wide the leaves are that rows were added to, and the branches that
+    /// changed, from the leaves up.
     fn set_radii(&mut self) -> Result<()> {
         let grew = |(id, slot): (&NodeId, &Slot)| {
             let branch = slot.node.as_ref().is_some_and(|node| node.level() > 0);
@@ -393,7 +394,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Tells a parent the radius of a child, given what it knows of it, if that is not about as much.
+    /// Tells a parent the radius of a child if it is news. `radius` takes what the parent knows.
     pub(super) fn set_radius(
         &mut self,
         id: NodeId,

@@ -471,7 +471,8 @@ impl<'a> Search<'a> {
             }
         }
         scored.prune(self.depth.cap());
-        Ok(if self.sieve.is_none() { leaf.tags.len() } else { scored.passing.len() })
+        // Without a sieve every leaf counts: there is none in the place of one without rows.
+        Ok(if self.sieve.is_none() { leaf.tags.len().max(1) } else { scored.passing.len() })
     }
 }
 

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_goes_no_farther_from_the_mean_exponent_than_to_its_cube() {
+    fn a_rate_is_at_most_e_cubed_of_that_at_the_mean_exponent() {
         // Leaves so narrow that over the line the gradient says e^48.
         let mut slope = Slope::new(line(41), 1e-3);
         for place in 18..23 {

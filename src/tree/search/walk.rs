@@ -143,10 +143,8 @@ impl Walk {
 
     /// A leaf was read: of its rows, those that pass have these distances.
     pub(super) fn note(&mut self, leaf: &Ranked, rows: usize, passed: usize, distances: &[f32]) {
-        // Leaves in which nothing passes the sieve do not count: others are read in their place. Of a
-        // leaf without rows that is no matter of the sieve.
-        let counts = passed > 0 || rows == 0;
-        self.wanted = self.wanted.saturating_sub(usize::from(counts));
+        // Leaves in which nothing passes the sieve do not count: others are read in their place.
+        self.wanted = self.wanted.saturating_sub(usize::from(passed > 0));
         let Some(guide) = &mut self.guide else { return };
         guide.rows += count(rows);
         guide.slope.note(leaf, count(rows), count(passed));
