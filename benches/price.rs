@@ -61,7 +61,7 @@ fn main() {
     let off = support::sealed_as(&directory.path().join("off"), &items, 1, |config| {
         config.declared_attributes_only()
     });
-    let plain = Plain::open(&directory.path().join("plain-off"));
+    let twins = support::plain_items(count, 2);
     for batch in twins.chunks(1000) {
         plain.upsert(batch, false);
     }
